@@ -1,0 +1,56 @@
+"""Build the Cython extensions; everything else stands in pyproject.toml."""
+
+import os
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+HERE = Path(__file__).parent
+SANITIZE = os.environ.get("FASTCAP_SANITIZE", "")  # "address,undefined" or "thread"
+
+COMPILE = ["-O3", "-std=c11", "-Wall", "-Wextra", "-Werror", "-fno-strict-aliasing"]
+# What Cython's own generated C trips over with -Wextra; our headers stay under the full set.
+COMPILE += ["-Wno-unused-parameter", "-Wno-missing-field-initializers", "-Wno-cast-function-type"]
+COMPILE += ["-Wno-unused-function", "-Wno-deprecated-declarations", "-Wno-sign-compare"]
+LINK: list[str] = []
+if SANITIZE:
+    COMPILE += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-g", "-O1"]
+    LINK += [f"-fsanitize={SANITIZE}"]
+
+
+def extension(name: str) -> Extension:
+    """Describe the extension of one .pyx below src/fastcap."""
+    relative = name.replace(".", "/")
+    headers = [str(p.relative_to(HERE)) for p in (HERE / "src/fastcap").glob("*.h")]
+    return Extension(
+        name,
+        [f"src/{relative}.pyx"],
+        include_dirs=["src/fastcap"],
+        depends=headers,
+        define_macros=[("_GNU_SOURCE", "1")],
+        extra_compile_args=COMPILE,
+        extra_link_args=LINK,
+    )
+
+
+def extensions() -> list[Extension]:
+    """Describe every .pyx of the package."""
+    root = HERE / "src"
+    names = sorted(str(p.relative_to(root).with_suffix("")).replace("/", ".") for p in root.rglob("*.pyx"))
+    return [extension(n) for n in names]
+
+
+setup(
+    ext_modules=cythonize(
+        extensions(),
+        include_path=["src"],
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": False,
+            "wraparound": False,
+            "embedsignature": True,
+            "warn.undeclared": False,
+        },
+    ),
+)

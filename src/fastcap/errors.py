@@ -1,0 +1,55 @@
+"""The error tree: everything that fastcap raises on purpose derives from `FastcapError`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class FastcapError(Exception):
+    """Base of all errors of this package. The message names the thing, the value and the remedy."""
+
+
+class ConfigError(FastcapError):
+    """A configuration, plan, URL or option is wrong; nothing was started."""
+
+
+class StreamFormatError(FastcapError):
+    """Bytes are not in the board's format. Stored raw bytes are unaffected."""
+
+
+class SourceError(FastcapError):
+    """The board, its program or an input could not be used, or is in use by somebody else."""
+
+
+class RingError(FastcapError):
+    """The ring's memory could not be made, attached or trusted, or is not large enough."""
+
+
+class SinkError(FastcapError):
+    """The destination could not be used, or could not be completed."""
+
+
+class WorkerError(FastcapError):
+    """A worker process of the session failed in a way that could not be mended."""
+
+
+class DeviceError(FastcapError):
+    """An attenuator, a laser or another device did not do what it was asked."""
+
+
+class SweepError(FastcapError):
+    """A sweep cannot start, go on or be resumed."""
+
+
+class OverrunError(FastcapError):
+    """A lossy consumer was passed by the stream: words are missing for this consumer alone.
+
+    Attributes
+    ----------
+    entry : dict
+        The ledger entry: ``stage``, ``after_word``, ``words``, ``certainty``, ``at_s``.
+    """
+
+    def __init__(self, message: str, entry: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.entry = entry
