@@ -1,0 +1,54 @@
+"""fastcap: lossless capture from a fast instrument to a slow network disk.
+
+Public names are loaded on first use: importing the package is quick and starts nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "board": ("Board", "Capture", "open"),
+    "errors": (
+        "ConfigError", "DeviceError", "FastcapError", "OverrunError", "RingError", "SinkError", "SourceError",
+        "StreamFormatError", "SweepError", "WorkerError",
+    ),
+    "live": ("Block", "Stream"),
+    "model": ("Report",),
+    "trace": ("Trace", "load"),
+}  # fmt: skip
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+__all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604
+
+if TYPE_CHECKING:
+    from fastcap.board import Board, Capture, open  # noqa: A004
+    from fastcap.errors import (
+        ConfigError,
+        DeviceError,
+        FastcapError,
+        OverrunError,
+        RingError,
+        SinkError,
+        SourceError,
+        StreamFormatError,
+        SweepError,
+        WorkerError,
+    )
+    from fastcap.live import Block, Stream
+    from fastcap.model import Report
+    from fastcap.trace import Trace, load
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'fastcap' has no attribute '{name}'")
+    value = getattr(import_module(f"fastcap.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

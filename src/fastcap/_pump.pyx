@@ -1,0 +1,383 @@
+"""System calls between descriptors and ring memory: source -> ring, ring -> file, ring -> pipe.
+
+Loops without the GIL, without allocation and without policy. What a loop may do, and when it ends, its
+caller has said before; what happened, it returns.
+"""
+
+import os
+
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from posix.fcntl cimport fcntl
+from posix.time cimport timespec
+from posix.unistd cimport fsync, pwrite, read, write
+
+from fastcap._ring cimport (
+    FC_DROP, FC_ENDED, FC_READING, FC_SPLITTER, FC_STORE,
+    Ring, Slot, fc_advance, fc_control, fc_drop_add, fc_drop_at, fc_drop_begin, fc_load, fc_load32,
+    fc_notify, fc_now_ns, fc_publish_head, fc_recover_head, fc_store, fc_store32, fc_store_limit,
+    fc_wait_for_room,
+)
+
+cdef extern from "poll.h" nogil:
+    struct pollfd:
+        int fd
+        short events
+        short revents
+    int POLLIN
+    int POLLOUT
+    int poll(pollfd *fds, unsigned long n, int timeout_ms)
+    int ppoll(pollfd *fds, unsigned long n, const timespec *timeout, const void *sigmask)
+
+cdef extern from "fcntl.h" nogil:
+    int F_SETPIPE_SZ
+    int F_GETPIPE_SZ
+
+cdef extern from "sys/mman.h" nogil:
+    int MADV_POPULATE_WRITE
+    int madvise(void *addr, size_t length, int advice)
+
+cdef enum:
+    MAX_READ = 1 << 19          # of one read(2): larger ones leave the cache before the splitter's consumers come
+    SHORT_READ = 1 << 17        # below this the pipe was nearly empty: let bytes gather before the next wake-up
+    SCRATCH = 1 << 18           # where dropped bytes go
+    POPULATE = 1 << 22          # first lap: memory is mapped ahead in such pieces
+    TICK_MS = 100
+    MAX_WRITE = 1 << 18         # of one write(2) into a pipe
+
+# Why read_stream() came back.
+EOF, STOPPED, COMMAND, FAILED = "eof", "stopped", "command", "failed"
+
+
+def set_pipe_size(int fd, int wanted):
+    """Enlarge the pipe behind ``fd`` as far as ``wanted`` and return its capacity in bytes; 0: not a pipe."""
+    fcntl(fd, F_SETPIPE_SZ, wanted)
+    cdef int got = fcntl(fd, F_GETPIPE_SZ)
+    return got if got > 0 else 0
+
+
+cdef class Reader:
+    """The reader process's loop: a descriptor into the ring.
+
+    One instance per process. `begin` or `resume`, then `run` until it reports an end.
+
+    Parameters
+    ----------
+    ring : Ring
+        Mapped writable; this process is its only reader.
+    control_fd : int
+        The socket to the supervisor; bytes on it (or its end) make `run` return.
+    """
+
+    cdef Ring ring
+    cdef int control_fd
+    cdef int fd
+    cdef uint64_t recording, word, coalesce_ns, populated, last_read_ns
+    cdef bint can_wait
+    cdef double rate            # bytes per nanosecond, moving average
+    cdef double replay          # bytes per nanosecond to hold a file back to, 0: as fast as it goes
+    cdef uint64_t replay_from_ns, replayed
+    cdef uint8_t *scratch
+    cdef int failure
+
+    def __cinit__(self, Ring ring, int control_fd):
+        self.ring = ring
+        self.control_fd = control_fd
+        self.scratch = <uint8_t *>malloc(SCRATCH)
+        if self.scratch == NULL:
+            raise MemoryError("no memory for the reader's scratch buffer")
+
+    def __dealloc__(self):
+        free(self.scratch)
+
+    def _source(self, int fd, uint64_t recording, uint64_t word, bint can_wait, double coalesce_s, double replay_bytes_per_s):
+        self.fd = fd
+        self.recording = recording
+        self.word = word
+        self.can_wait = can_wait
+        self.coalesce_ns = <uint64_t>(coalesce_s * 1e9)
+        self.replay = replay_bytes_per_s * 1e-9
+        self.rate = 0.0
+        self.failure = 0
+        self.replayed = 0
+        self.last_read_ns = self.replay_from_ns = fc_now_ns()
+
+    def begin(self, int fd, uint64_t recording, *, uint64_t word_bytes, bint can_wait, double coalesce_s=0.001,
+              double replay_bytes_per_s=0.0, uint64_t pipe_bytes=0):
+        """Start a recording at the next 4096-aligned position and publish that."""
+        cdef fc_control *c = self.ring.c
+        self._source(fd, recording, word_bytes, can_wait, coalesce_s, replay_bytes_per_s)
+        cdef uint64_t start = (fc_load(&c.head) + 4095) & ~<uint64_t>4095
+        fc_store32(&c.mode, FC_STORE)
+        c.first_ns = c.last_ns = c.pipe_full_ns = c.reads = 0
+        c.pipe_bytes = pipe_bytes
+        c.rec_start = start
+        fc_store(&c.head, start)
+        fc_store32(&c.rec_state, FC_READING)
+        fc_store(&c.rec_id, recording)
+        fc_notify(c, FC_SPLITTER)
+        return start
+
+    def resume(self, int fd, uint64_t recording, uint64_t taken, *, uint64_t word_bytes, bint can_wait,
+               double coalesce_s=0.001, double replay_bytes_per_s=0.0):
+        """Go on where a dead reader stopped: ``taken`` bytes were read in this recording by all before."""
+        cdef fc_control *c = self.ring.c
+        self._source(fd, recording, word_bytes, can_wait, coalesce_s, replay_bytes_per_s)
+        fc_recover_head(c, taken)
+        fc_notify(c, FC_SPLITTER)
+
+    def run(self):
+        """Read until the stream ends, the supervisor says stop, or a message waits. Returns (why, errno)."""
+        cdef int why
+        with nogil:
+            why = self._loop()
+        return (EOF, STOPPED, COMMAND, FAILED)[why], self.failure
+
+    def end(self):
+        """Publish that the recording is over; `head` stands at its end."""
+        cdef fc_control *c = self.ring.c
+        c.rec_end = fc_load(&c.head)
+        fc_store32(&c.rec_state, FC_ENDED)
+        fc_notify(c, FC_SPLITTER)
+
+    cdef int _loop(self) noexcept nogil:
+        cdef fc_control *c = self.ring.c
+        cdef uint64_t head, room
+        cdef int got
+        while True:
+            if fc_load(&c.stop_rec) >= self.recording:
+                return 1
+            if fc_load32(&c.mode) == FC_DROP:
+                got = self._discard()
+            else:
+                head = fc_load(&c.head)
+                room = fc_store_limit(c) & ~(self.word - 1)
+                room = room - head if room > head else 0
+                if room == 0:
+                    if self.can_wait:
+                        got = self._wait_for_room(head)
+                    elif fc_drop_begin(c, self.recording, fc_now_ns()) == 0:
+                        continue
+                    else:
+                        got = self._wait_for_room(head)     # drop log full: the pipe must hold
+                else:
+                    got = self._store(head, room)
+            if got <= 0:
+                if got == 0:
+                    return 0
+                if got == -1:
+                    return 2
+                return 3
+
+    # Each step returns > 0: go on, 0: end of stream, -1: a message waits, -2: failed with self.failure.
+
+    cdef int _ready(self) noexcept nogil:
+        """Wait up to a tick for the source; 1: it can be read, 2: not yet, -1: a message waits, -2: failed."""
+        cdef pollfd fds[2]
+        cdef int rc
+        fds[0].fd = self.fd
+        fds[0].events = POLLIN
+        fds[1].fd = self.control_fd
+        fds[1].events = POLLIN
+        rc = poll(fds, 2, TICK_MS)
+        if rc < 0:
+            if errno == EINTR:
+                return 2
+            self.failure = errno
+            return -2
+        if rc > 0 and fds[1].revents:
+            return -1
+        return 1 if rc > 0 and fds[0].revents else 2
+
+    cdef int _nap(self, uint64_t ns) noexcept nogil:
+        """Let bytes gather; a message from the supervisor ends the nap."""
+        cdef pollfd message
+        cdef timespec t
+        message.fd = self.control_fd
+        message.events = POLLIN
+        t.tv_sec = ns // 1000000000
+        t.tv_nsec = ns % 1000000000
+        return -1 if ppoll(&message, 1, &t, NULL) > 0 else 1
+
+    cdef int _wait_for_room(self, uint64_t head) noexcept nogil:
+        """Sleep until memory is given up, the supervisor says something, or a moment is over."""
+        cdef pollfd message
+        fc_wait_for_room(self.ring.c, head, self.word, 20000000)
+        message.fd = self.control_fd
+        message.events = POLLIN
+        return -1 if poll(&message, 1, 0) > 0 else 1
+
+    cdef int _store(self, uint64_t head, uint64_t room) noexcept nogil:
+        cdef fc_control *c = self.ring.c
+        cdef int rc
+        cdef ssize_t n
+        cdef uint64_t now, nap
+        rc = self._ready()
+        if rc != 1:
+            return 1 if rc == 2 else rc
+        if room > MAX_READ:
+            room = MAX_READ
+        if self.replay > 0:
+            now = fc_now_ns()
+            nap = <uint64_t>((now - self.replay_from_ns) * self.replay) & ~(self.word - 1)
+            if nap <= self.replayed:
+                return self._nap(1000000)
+            if room > nap - self.replayed:
+                room = nap - self.replayed
+        if self.populated < self.ring.capacity and head + room > self.populated:
+            if head > self.populated:
+                self.populated = head & ~<uint64_t>4095
+            if self.populated < self.ring.capacity:
+                madvise(self.ring.data + self.populated, min(<uint64_t>POPULATE, self.ring.capacity - self.populated), MADV_POPULATE_WRITE)
+            self.populated += POPULATE
+        n = read(self.fd, self.ring.at(head), room)
+        if n <= 0:
+            return self._no_bytes(n)
+        now = fc_now_ns()
+        self.replayed += n
+        self._account(n, now)
+        c.last_ns = now
+        if c.first_ns == 0:
+            c.first_ns = now
+        c.reads += 1
+        fc_publish_head(c, head + n)
+        if n < SHORT_READ and self.coalesce_ns and self.rate > 0:
+            nap = <uint64_t>(SCRATCH / self.rate)
+            if nap > self.coalesce_ns:
+                nap = self.coalesce_ns
+            if nap > 30000:
+                return self._nap(nap)
+        return 1
+
+    cdef int _no_bytes(self, ssize_t n) noexcept nogil:
+        if n == 0:
+            return 0
+        if errno == EINTR or errno == EAGAIN:
+            return 1
+        self.failure = errno
+        return -2
+
+    cdef void _account(self, uint64_t n, uint64_t now) noexcept nogil:
+        """Follow the rate, and count for how long a pipe found full must have stood so."""
+        cdef fc_control *c = self.ring.c
+        cdef uint64_t since = now - self.last_read_ns, filling
+        self.last_read_ns = now
+        if c.pipe_bytes and n + 4096 > min(c.pipe_bytes, <uint64_t>MAX_READ) and self.rate > 0 and n + 4096 > c.pipe_bytes:
+            filling = <uint64_t>(n / self.rate)
+            if since > filling:
+                c.pipe_full_ns += since - filling
+        elif since > 0:
+            if self.rate == 0:
+                self.rate = n / <double>since
+            else:
+                self.rate += (n / <double>since - self.rate) * 0.1
+
+    cdef int _discard(self) noexcept nogil:
+        """Read and drop, counting; back to storing with an eighth of the ring free and at a whole word."""
+        cdef fc_control *c = self.ring.c
+        cdef uint64_t head = fc_load(&c.head), limit = fc_store_limit(c), odd
+        cdef uint64_t want = SCRATCH
+        cdef ssize_t n
+        cdef int rc
+        odd = fc_drop_at(c, c.ndrops - 1).bytes % self.word
+        if limit > head and limit - head >= self.ring.capacity // 8:
+            if odd == 0:
+                fc_store32(&c.mode, FC_STORE)
+                return 1
+            want = self.word - odd
+        rc = self._ready()
+        if rc != 1:
+            return 1 if rc == 2 else rc
+        n = read(self.fd, self.scratch, want)
+        if n <= 0:
+            return self._no_bytes(n)
+        fc_drop_add(c, n)
+        self.last_read_ns = c.last_ns = fc_now_ns()
+        return 1
+
+
+# ---- ring -> descriptor ----------------------------------------------------------------------------
+
+def write_at(Slot slot, int fd, uint64_t pos, size_t n, uint64_t offset, uint64_t hold_until_ns=0):
+    """``pwrite`` ring bytes to a file, timed. Returns (bytes written or -errno, start_ns, elapsed_ns).
+
+    ``hold_until_ns`` is the stall injector's: the call takes at least until then, as a stalled disk's would.
+    """
+    cdef ssize_t done
+    cdef uint64_t start = fc_now_ns(), end
+    with nogil:
+        fc_store(&slot.s.busy_since_ns, start)
+        _hold(hold_until_ns)
+        done = pwrite(fd, slot.ring.at(pos), n, offset)
+        if done < 0:
+            done = -errno
+        end = fc_now_ns()
+        fc_store(&slot.s.busy_since_ns, 0)
+    return done, start, end - start
+
+
+def sync(Slot slot, int fd, uint64_t hold_until_ns=0):
+    """``fsync`` a file, timed. Returns (0 or -errno, start_ns, elapsed_ns)."""
+    cdef int rc
+    cdef uint64_t start = fc_now_ns(), end
+    with nogil:
+        fc_store(&slot.s.busy_since_ns, start)
+        _hold(hold_until_ns)
+        rc = fsync(fd)
+        if rc < 0:
+            rc = -errno
+        end = fc_now_ns()
+        fc_store(&slot.s.busy_since_ns, 0)
+    return rc, start, end - start
+
+
+cdef void _hold(uint64_t until_ns) noexcept nogil:
+    cdef uint64_t now = fc_now_ns()
+    cdef timespec t
+    while now < until_ns:
+        t.tv_sec = (until_ns - now) // 1000000000
+        t.tv_nsec = (until_ns - now) % 1000000000
+        ppoll(NULL, 0, &t, NULL)
+        now = fc_now_ns()
+
+
+def write_stream(Slot slot, int fd, uint64_t recording, uint64_t pos):
+    """Copy the ring to a pipe or file from ``pos`` until the recording's end or a message from the supervisor.
+
+    Returns (position reached, errno; 0: caught up at the end or a message waits). Blocks while the
+    descriptor does. Bytes up to the position are out; the slot's cursor stands there.
+    """
+    cdef int failure = 0
+    with nogil:
+        pos = _write_loop(slot, fd, recording, pos, &failure)
+    return pos, failure
+
+
+cdef uint64_t _write_loop(Slot slot, int fd, uint64_t recording, uint64_t pos, int *failure) noexcept nogil:
+    cdef fc_control *c = slot.ring.c
+    cdef uint32_t commands = fc_load32(&c.commands)
+    cdef uint64_t framed, n, events
+    cdef ssize_t done
+    cdef pollfd out
+    while True:
+        events = fc_load(&c.events)
+        if fc_load(&c.ended_rec) >= recording and fc_load(&c.framed) <= pos:
+            return pos
+        if fc_load32(&c.commands) != commands:
+            return pos
+        framed = slot.wait_framed(pos + 1, events, 100000000)
+        if framed <= pos:
+            continue
+        n = framed - pos
+        done = write(fd, slot.ring.at(pos), min(n, <uint64_t>MAX_WRITE))
+        if done >= 0:
+            pos += done
+            fc_advance(c, slot.s, pos)
+        elif errno == EAGAIN:
+            out.fd = fd
+            out.events = POLLOUT
+            poll(&out, 1, TICK_MS)
+        elif errno != EINTR:
+            failure[0] = errno
+            return pos

@@ -1,0 +1,93 @@
+"""The shape of a sidecar that the rest of the package relies on; keys not named here pass unchecked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class _Entry(msgspec.Struct):
+    stage: str
+    after_word: int | None
+    words: int | None
+    certainty: str
+    at_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.certainty == "exact" and (self.words is None or (self.after_word or 0) < 0 or self.words < 0):
+            raise ValueError("an exact ledger entry needs its count of words, and no negative one")
+
+
+class _Stall(msgspec.Struct):
+    at_s: float
+    for_s: float
+
+
+class _Sink(msgspec.Struct):
+    stalls: list[_Stall] = []
+
+
+class _Source(msgspec.Struct):
+    command: list[str] | None = None
+
+
+class _Checksum(msgspec.Struct):
+    algorithm: str
+    value: str | None
+
+
+class _Report(msgspec.Struct):
+    bytes: int
+    words: int
+    sample_rate_hz: float | None
+    started: str | None
+    duration_s: float | None
+    complete: bool
+    interrupted: bool
+    words_lost: int
+    ledger: list[_Entry]
+    checksum: _Checksum | None
+    sink: _Sink | None = None
+    source: _Source | None = None
+    board: dict[str, int | None] | None = None
+    meta: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.bytes, self.words, self.words_lost) < 0:
+            raise ValueError("bytes, words and words_lost cannot be negative")
+
+
+class _Blocks(msgspec.Struct):
+    bytes: int
+    algorithm: str
+    values: list[str]
+
+    def __post_init__(self) -> None:
+        if self.bytes <= 0:
+            raise ValueError("a block needs a size")
+
+
+class _Global(msgspec.Struct, rename=lambda name: name.replace("_", ":", 1)):
+    core_datatype: str
+    core_version: str
+    fastcap_report: _Report
+    fastcap_first_word: int = 0
+    fastcap_header: str | None = None
+    fastcap_blocks: _Blocks | None = None
+    core_trailing_bytes: int = 0
+
+
+class _Capture(msgspec.Struct, rename=lambda name: name.replace("_", ":", 1)):
+    core_sample_start: int
+    core_header_bytes: int = 0
+
+
+class SidecarShape(msgspec.Struct, rename={"global_": "global"}):
+    global_: _Global
+    captures: list[_Capture]
+    annotations: list[dict[str, Any]]
+
+    def __post_init__(self) -> None:
+        if not self.captures:
+            raise ValueError("captures is empty")

@@ -1,0 +1,215 @@
+"""The splitter's inner loop: publish what has arrived, free what is done, come back for what needs thought.
+
+Everything that happens per block is here, without the GIL; everything that happens per recording, per gap
+or per consumer is in `fastcap.workers.splitter`, which this loop returns to with a reason.
+"""
+
+from libc.stdint cimport uint32_t, uint64_t
+
+from fastcap._ring cimport (
+    FC_ACTIVE, FC_DROP, FC_ESSENTIAL, FC_FREE, FC_LEAVING, FC_LOSSLESS, FC_NEVER, FC_READING, FC_SLOTS,
+    FC_SPLITTER, FC_WANT, Ring, fc_arrived, fc_commit_events, fc_control, fc_drop_at, fc_load, fc_load32,
+    fc_notify, fc_notify_slots, fc_now_ns, fc_peek, fc_publish_framed, fc_publish_tail, fc_sleep, fc_slot,
+    fc_slot_at, fc_slot_done, fc_slot_grant, fc_store, fc_store32,
+)
+
+# Reasons to come back, as bits.
+COMMAND, RECORDING, DROPS, LIMIT, SLOTS, DEMOTED, TICK = 1, 2, 4, 8, 16, 32, 64
+cdef enum:
+    R_COMMAND = 1
+    R_RECORDING = 2
+    R_DROPS = 4
+    R_LIMIT = 8
+    R_SLOTS = 16
+    R_DEMOTED = 32
+    R_TICK = 64
+
+
+cdef class SplitLoop:
+    """The splitter's view of the ring. This process alone writes `framed`, `tail`, `events`, `drops_done`.
+
+    Attributes
+    ----------
+    limit : int
+        `framed` goes no further than this without the caller; reaching for more is a reason to come back.
+    word_bytes : int
+        `framed` stays a multiple of this until the end of a recording.
+    can_wait : bool
+        The source can wait: then no consumer is made lossy for its sake.
+    """
+
+    cdef Ring ring
+    cdef fc_control *c
+    cdef public uint64_t limit
+    cdef public uint64_t word_bytes
+    cdef public bint can_wait
+    cdef public bint quiet_limit        # bytes beyond the limit are nobody's: do not report them
+    cdef uint32_t commands
+    cdef uint64_t seen_recording
+    cdef uint32_t seen_state
+    # the arrival with the least lateness since the last take_sample()
+    cdef public uint64_t clock_start    # position at which the clock's count begins
+    cdef public uint64_t clock_lost     # bytes dropped since
+    cdef public double clock_ns_per_byte
+    cdef double best_late
+    cdef uint64_t best_ns, best_bytes
+
+    def __cinit__(self, Ring ring):
+        self.ring = ring
+        self.c = ring.c
+        self.limit = fc_load(&self.c.framed)
+        self.quiet_limit = True
+        self.word_bytes = 1
+        self.best_late = -1
+
+    def run(self, uint64_t timeout_ns):
+        """Work until a reason to come back; returns the reasons as bits (TICK: the time is over)."""
+        cdef int why
+        with nogil:
+            why = self._run(timeout_ns)
+        return why
+
+    cdef int _run(self, uint64_t timeout_ns) noexcept nogil:
+        cdef fc_control *c = self.c
+        cdef uint64_t until = fc_now_ns() + timeout_ns, now
+        cdef uint32_t seen
+        cdef int why
+        while True:
+            seen = fc_load32(&c.seq)
+            why = self._frame()
+            why |= self._free()
+            if fc_load32(&c.commands) != self.commands:
+                self.commands = fc_load32(&c.commands)
+                why |= R_COMMAND
+            now = fc_now_ns()
+            if now >= until:
+                why |= R_TICK
+            if why:
+                return why
+            fc_sleep(c, &c.sleepers_splitter, FC_SPLITTER, seen, until - now)
+
+    cdef int _frame(self) noexcept nogil:
+        """Move `framed` as far as neither a closed drop nor the limit stands in the way."""
+        cdef fc_control *c = self.c
+        cdef int why = 0
+        cdef uint64_t top, done = fc_peek(&c.drops_done), position
+        if fc_load(&c.rec_id) != self.seen_recording or fc_load32(&c.rec_state) != self.seen_state:
+            self.seen_recording = fc_load(&c.rec_id)
+            self.seen_state = fc_load32(&c.rec_state)
+            why |= R_RECORDING
+        top = fc_arrived(c)
+        if fc_load(&c.ndrops) != done:
+            position = fc_drop_at(c, done).position
+            if top > position:
+                top = position
+                why |= R_DROPS
+        top &= ~(self.word_bytes - 1)
+        if top > self.limit:
+            top = self.limit
+            if not self.quiet_limit:
+                why |= R_LIMIT
+        if top > fc_peek(&c.framed):
+            self._sample(top)
+            fc_publish_framed(c, top)
+        return why
+
+    cdef void _sample(self, uint64_t top) noexcept nogil:
+        cdef uint64_t n = top - self.clock_start + self.clock_lost
+        cdef uint64_t t = fc_load(&self.c.last_ns)
+        cdef double late
+        if self.clock_ns_per_byte <= 0 or top <= self.clock_start:
+            return
+        late = <double>(t - fc_load(&self.c.first_ns)) - n * self.clock_ns_per_byte
+        if self.best_ns == 0 or late < self.best_late:
+            self.best_late = late
+            self.best_ns = t
+            self.best_bytes = n
+
+    cdef int _free(self) noexcept nogil:
+        """Move `tail` up to what every lossless slot is done with, keeping the guard; note backlogs."""
+        cdef fc_control *c = self.c
+        cdef uint64_t framed = fc_peek(&c.framed), tail = fc_peek(&c.tail), head = fc_load(&c.head)
+        cdef uint64_t capacity = c.capacity
+        cdef uint64_t floor = framed, done, keep
+        cdef uint32_t i, state
+        cdef fc_slot *s
+        cdef int why = 0
+        for i in range(FC_SLOTS):
+            s = fc_slot_at(c, i)
+            state = fc_load32(&s.state)
+            if state == FC_FREE:
+                continue
+            if state & 3 != FC_ACTIVE:
+                why |= R_SLOTS
+                continue
+            done = fc_slot_done(s, framed, tail)
+            if framed - done > fc_peek(&s.high_water):
+                fc_store(&s.high_water, framed - done)
+            if not fc_load32(&s.lossless):
+                continue
+            if head - done > capacity - capacity // 8 and not self.can_wait and not (state >> 8) & FC_ESSENTIAL:
+                fc_store32(&s.lossless, 0)      # it would cost others: from now on it is passed, and can see so
+                why |= R_DEMOTED
+                continue
+            if done < floor:
+                floor = done
+        if head - floor > fc_peek(&c.high_water):
+            fc_store(&c.high_water, head - floor)
+        keep = head + c.guard
+        keep = keep - capacity if keep > capacity else 0
+        fc_publish_tail(c, min(floor, keep))
+        return why
+
+    # ---- what the caller decides -------------------------------------------------------------------
+
+    def publish_framed(self, uint64_t pos):
+        """Let consumers read up to ``pos``; the events below it are committed."""
+        fc_publish_framed(self.c, pos)
+
+    def commit_events(self, uint64_t nbytes, uint64_t ended_recording=0):
+        """Make the event log's first ``nbytes`` visible and wake every consumer."""
+        fc_commit_events(self.c, nbytes)
+        if ended_recording:
+            fc_store(&self.c.ended_rec, ended_recording)
+        fc_notify_slots(self.c, FC_NEVER - 1)
+
+    def drops_done(self, uint64_t n):
+        """Say that drop entries below ``n`` are events (or were cut off)."""
+        fc_store(&self.c.drops_done, n)
+        fc_notify(self.c, 0)
+
+    @property
+    def drops_done_count(self):
+        """Drop entries that are events already."""
+        return fc_peek(&self.c.drops_done)
+
+    def serve_slots(self):
+        """Grant what is wanted at the present `tail`, free what was left; return the changes as (slot, state)."""
+        cdef uint32_t i, state
+        cdef fc_slot *s
+        changed = []
+        for i in range(FC_SLOTS):
+            s = fc_slot_at(self.c, i)
+            state = fc_load32(&s.state)
+            if state & 3 == FC_WANT:
+                # at `framed`, which is not below `tail`: what is behind was never promised to this consumer
+                fc_slot_grant(s, fc_peek(&self.c.framed), state >> 8 & FC_LOSSLESS)
+                changed.append((i, "ACTIVE"))
+            elif state & 3 == FC_LEAVING:
+                fc_store32(&s.state, FC_FREE)
+                changed.append((i, "FREE"))
+        if changed:
+            fc_notify_slots(self.c, FC_NEVER - 1)
+        return changed
+
+    def free_slot(self, uint32_t i):
+        """Free a slot whose owner is known to be dead."""
+        fc_store32(&fc_slot_at(self.c, i).state, FC_FREE)
+
+    def take_sample(self):
+        """Return (arrival_ns, source bytes) of the least late arrival since the last call, or None."""
+        if self.best_ns == 0:
+            return None
+        sample = self.best_ns, self.best_bytes
+        self.best_ns = 0
+        return sample

@@ -1,0 +1,93 @@
+"""The event log beside the ring: what happened, at which position.
+
+Flow: the splitter appends records to the ``events`` file, then moves the ring's `events` word, then
+`framed`. A reader loads `framed`, then `events`, then reads the file up to there. Records are never
+changed. END and a last GAP stand *at* `framed`: look again when idle.
+
+Record: ``<IIQQQ`` kind, payload bytes, position, recording, CLOCK_MONOTONIC ns; then the payload, padded to
+8 bytes: raw bytes for HEADER, JSON otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol
+
+START, HEADER, GAP, MARK, END = 1, 2, 3, 4, 5
+NAMES = {START: "START", HEADER: "HEADER", GAP: "GAP", MARK: "MARK", END: "END"}
+_HEAD = struct.Struct("<IIQQQ")
+
+
+class Event(NamedTuple):
+    """One record of the log.
+
+    Attributes
+    ----------
+    kind : int
+        START (a recording begins), HEADER (its raw header, once that is
+        whole; empty: there is none; words begin behind it), GAP (words dropped before this
+        position), MARK (a new file begins here), END (no more of this recording).
+    position : int
+        Ring position, bytes.
+    recording : int
+        The recording's number in its session, from 1.
+    at_ns : int
+        CLOCK_MONOTONIC when it was written.
+    payload : bytes
+        See `data`.
+    """
+
+    kind: int
+    position: int
+    recording: int
+    at_ns: int
+    payload: bytes
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The JSON payload of every kind but HEADER."""
+        result: dict[str, Any] = json.loads(self.payload or b"{}")
+        return result
+
+
+class _Ring(Protocol):
+    @property
+    def events(self) -> int: ...
+    @property
+    def events_fd(self) -> int: ...
+
+
+def encode(event: Event) -> bytes:
+    """Return the record's bytes."""
+    body = event.payload + bytes(-len(event.payload) % 8)
+    return _HEAD.pack(event.kind, len(event.payload), event.position, event.recording, event.at_ns) + body
+
+
+class EventReader:
+    """Read a ring's events in order, each once.
+
+    Parameters
+    ----------
+    ring : Ring
+        Mapped in this process.
+    offset : int
+        Where in the log to begin; `offset` tells how far it has come.
+    """
+
+    def __init__(self, ring: _Ring, offset: int = 0) -> None:
+        self._ring = ring
+        self.offset = offset
+
+    def poll(self) -> Iterator[Event]:
+        """Yield the events committed since the last call. Load `framed` before calling this."""
+        committed = self._ring.events
+        while self.offset < committed:
+            kind, size, position, recording, at_ns = _HEAD.unpack(
+                os.pread(self._ring.events_fd, _HEAD.size, self.offset)
+            )
+            payload = os.pread(self._ring.events_fd, size, self.offset + _HEAD.size)
+            self.offset += _HEAD.size + size + -size % 8
+            yield Event(kind, position, recording, at_ns, payload)

@@ -1,0 +1,176 @@
+"""What a file holds, from its header and, where there is one, its sidecar."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from fastcap.errors import StreamFormatError
+from fastcap.sidecar import WORD_BYTES, exact_gaps, load_sidecar, sidecar_path
+from fastcap.stream import Header, header_bytes, parse_header
+
+_SHOWN = 8  # gaps and stalls in a listing
+
+
+def file_info(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return what is known of a file without reading its data.
+
+    Keys whose value is not known are None; those from ``complete`` on are known from the sidecar only.
+    ``sidecar_problem`` says why a sidecar that is there could not be used.
+
+    Raises
+    ------
+    StreamFormatError
+        The file cannot be read, is empty, or has neither a header nor a sidecar that says where data begin.
+    """
+    path = Path(path)
+    raw, size = _head(path)
+    sidecar, problem = _sidecar(path)
+    core = sidecar["global"] if sidecar else {}
+    report: dict[str, Any] = core.get("fastcap:report", {})
+    header, header_problem = _header(raw)
+    if header is None and sidecar is None:
+        raise StreamFormatError(f"{path}: {header_problem}")
+    # data may begin inside what is taken for the header: the capture knew, its option said so
+    begin = header.header_bytes if header else 0
+    begin = sidecar["captures"][0].get("core:header_bytes", 0) if sidecar else begin
+    rate_hz = _rate(report.get("sample_rate_hz"), header)
+    words, odd = divmod(max(0, size - begin), WORD_BYTES)
+    gaps = exact_gaps(report, core.get("fastcap:first_word", 0)) if sidecar else []
+    span = words + sum(gap.words_lost for gap in gaps)
+    started = report.get("started") or (header.start.isoformat() if header and header.start else None)
+    return {
+        "path": os.fspath(path),
+        "bytes": size,
+        "header_bytes": begin,
+        "words": words,
+        "odd_bytes": odd,
+        "sample_rate_hz": None if rate_hz is None else float(rate_hz),
+        "duration_s": None if rate_hz is None else float(span / rate_hz),
+        "started": started,
+        "header": list(header.text_lines) if header else None,
+        "header_problem": header_problem,
+        "warnings": list(header.warnings) if header else [],
+        "command": (report.get("source") or {}).get("command")
+        or (list(header.argv or ()) if header else None),
+        "sidecar": sidecar_path(path) if sidecar else None,
+        "sidecar_problem": problem,
+        **_from_report(report, core, gaps),
+    }
+
+
+def _head(path: Path) -> tuple[bytes, int]:
+    """Return the file's header, or what is there of it, and the file's size."""
+    if path.exists() and not path.is_file():
+        raise StreamFormatError(f"{path}: not a regular file; name a .bin file")
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            raw = file.read(WORD_BYTES)
+            try:
+                wanted = header_bytes(raw)
+            except StreamFormatError:
+                wanted = None  # parse_header() says so, unless the sidecar knows better
+            return raw + file.read((wanted or WORD_BYTES) - WORD_BYTES), size
+    except OSError as error:
+        raise StreamFormatError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _header(raw: bytes) -> tuple[Header | None, str | None]:
+    """Return the header, or why there is none."""
+    if not raw:
+        return None, "the file is empty"
+    try:
+        return parse_header(raw), None
+    except StreamFormatError as error:
+        return None, str(error)
+
+
+def _rate(reported_hz: float | None, header: Header | None) -> Fraction | None:
+    """Return the capture's rate; the header's, which is exact, where the two are the same."""
+    if header and (reported_hz is None or abs(header.sample_rate_hz - reported_hz) < 1e-6 * reported_hz):
+        return header.sample_rate_hz
+    return Fraction(reported_hz) if reported_hz else None
+
+
+def _sidecar(path: Path) -> tuple[dict[str, Any] | None, str | None]:
+    if not os.path.lexists(sidecar_path(path)):
+        return None, None
+    try:
+        return load_sidecar(path), None
+    except StreamFormatError as error:
+        return None, str(error)
+
+
+def _from_report(report: dict[str, Any], core: dict[str, Any], gaps: list[Any]) -> dict[str, Any]:
+    return {
+        "complete": report.get("complete"),
+        "interrupted": report.get("interrupted"),
+        "words_lost": report.get("words_lost"),
+        "gaps": [{"file_word": g.file_word, "words_lost": g.words_lost, "stage": g.stage} for g in gaps],
+        "ledger": report.get("ledger"),
+        "board": report.get("board"),
+        "first_word": core.get("fastcap:first_word"),
+        "checksum": report.get("checksum"),
+        "stalls": (report.get("sink") or {}).get("stalls"),
+        "settings": core.get("fastcap:settings"),
+        "meta": report.get("meta"),
+    }
+
+
+def format_info(info: dict[str, Any]) -> str:
+    """Return `file_info`'s dict as lines for people."""
+    rows = [
+        ("file", info["path"]),
+        ("size", _size(info)),
+        ("words", f"{info['words']:,}"),
+        ("rate", "unknown" if info["sample_rate_hz"] is None else f"{info['sample_rate_hz']:,.10g} words/s"),
+        ("start", info["started"] or "unknown"),
+        ("duration", "unknown" if info["duration_s"] is None else _duration(info["duration_s"])),
+    ]
+    if info["first_word"]:
+        rows.append(("first word", f"{info['first_word']:,} of the recording"))
+    rows += [("header", line) for line in info["header"] or [f"none: {info['header_problem']}"]]
+    rows += [("warning", warning) for warning in info["warnings"]]
+    rows += _sidecar_rows(info) if info["sidecar"] else [("sidecar", info["sidecar_problem"] or "none")]
+    return "\n".join(f"{label:<11}{value}" for label, value in rows)
+
+
+def _size(info: dict[str, Any]) -> str:
+    odd = f", {info['odd_bytes']} odd bytes at the end" if info["odd_bytes"] else ""
+    return f"{info['bytes']:,} bytes, {info['header_bytes']:,} of them header{odd}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.6g} s" if seconds < 120 else f"{timedelta(seconds=round(seconds))} ({seconds:,.1f} s)"
+
+
+def _sidecar_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
+    state = "complete" if info["complete"] else "NOT complete"
+    checksum = info["checksum"] or {"algorithm": "none", "value": None}
+    rows = [
+        ("state", f"{state}, interrupted" if info["interrupted"] else state),
+        ("lost", f"{info['words_lost']:,} words, exactly" + _board(info["board"])),
+    ]
+    rows += _some("gap", [f"{g['words_lost']:,} words before word {g['file_word']:,}" for g in info["gaps"]])
+    rows += _some("stall", [f"at {s['at_s']:.3f} s for {s['for_s']:.3f} s" for s in info["stalls"] or []])
+    rows.append(("checksum", f"{checksum['algorithm']} {checksum['value'] or ''}".rstrip()))
+    rows += [("command", " ".join(info["command"]))] if info["command"] else []
+    rows += [("meta", f"{key} = {value}") for key, value in (info["meta"] or {}).items()]
+    return rows
+
+
+def _board(board: dict[str, Any] | None) -> str:
+    estimated = (board or {}).get("estimated_words_lost")
+    if estimated is None:
+        return "; by the board: not known"
+    detectable = (board or {}).get("detectable_words")
+    return f"; by the board: about {estimated:,}" + (f" (seen from {detectable:,} on)" if detectable else "")
+
+
+def _some(label: str, values: list[str]) -> list[tuple[str, str]]:
+    more = [(label, f"and {len(values) - _SHOWN} more")] if len(values) > _SHOWN else []
+    return [(label, value) for value in values[:_SHOWN]] + more

@@ -1,0 +1,138 @@
+"""The report of a capture: put together by the supervisor from what each process measured.
+
+Nothing here is assumed: what nobody measured is null. Losses that fastcap itself made are exact and stand in
+``words_lost``; the board's own are an estimate and stand apart.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from fastcap import events
+from fastcap.events import Event
+
+VERSION = "0.1.0"
+Json = dict[str, Any]
+
+
+def ledger(gaps: list[Event], *, begin: int, end: int, last: bool, first_word: int, started_ns: int) -> list[Json]:
+    """Return the ledger entries of the gaps that lie in one file.
+
+    Parameters
+    ----------
+    gaps : list of Event
+        GAP events of the recording.
+    begin, end : int
+        The file's ring positions; a gap at ``end`` belongs to this file, for the words before it are here.
+    last : bool
+        The file is the recording's last.
+    first_word : int
+        The source's index of the file's first word; ``after_word`` counts from there.
+    started_ns : int
+        CLOCK_MONOTONIC of the recording's start.
+    """
+    entries = []
+    for gap in gaps:
+        inside = begin < gap.position <= end or (gap.position == begin and first_word == 0)
+        if not inside:
+            continue
+        data = gap.data
+        entry = {
+            "stage": "ring",
+            "after_word": data["after_word"] - first_word,
+            "words": data["words"],
+            "certainty": "exact",
+            "at_s": round((data["dropped_ns"] - started_ns) * 1e-9, 6),
+        }
+        if data["odd_bytes"]:
+            entry["odd_bytes"] = data["odd_bytes"]
+        entries.append(entry)
+    return entries
+
+
+def rate_hz(rate: list[int] | None) -> float | None:
+    """Return [numerator, denominator] as a float."""
+    return rate[0] / rate[1] if rate else None
+
+
+def build(recording: Any, segment: Json) -> Json:
+    """Return the report of one file of a recording, INTERFACE's fields first.
+
+    Parameters
+    ----------
+    recording : fastcap.workers.recording.Recording
+        Everything that was gathered about it.
+    segment : dict
+        What the NAS writer measured of this file, or the whole recording where nothing is written.
+    """
+    spec, ended = recording.spec, recording.ended or {}
+    first = segment["first_word"]
+    header_bytes = segment["header_bytes"]
+    words, odd = divmod(max(0, segment["bytes"] - header_bytes), recording.word_bytes)
+    entries = ledger(
+        recording.gaps,
+        begin=segment["position"],
+        end=segment["end"],
+        last=segment["last"],
+        first_word=first,
+        started_ns=recording.started_ns,
+    )
+    entries += recording.unknown_losses if segment["last"] else []
+    lost = sum(e["words"] for e in entries if e["certainty"] == "exact")
+    rate = rate_hz(recording.rate)
+    unmeasured = {"estimated_words_lost": None, "detectable_words": None}
+    last = segment["last"]
+    checksum = {"algorithm": "sha256" if segment["checksum"] else "none", "value": segment["checksum"]}
+    return {
+        "path": segment["path"],
+        "bytes": segment["bytes"],
+        "words": words,
+        "sample_rate_hz": rate,
+        "started": recording.started_at(first),
+        "duration_s": round((words + lost) / rate, 9) if rate else recording.elapsed_s,
+        "complete": recording.complete if last else True,
+        "interrupted": recording.interrupted if last else False,
+        "words_lost": lost,
+        "ledger": entries,
+        "board": ended.get("board", unmeasured) if last else unmeasured,
+        "ring": {"capacity_bytes": recording.capacity, "high_water_bytes": recording.high_water()},
+        "spill": None,
+        "pipe_full_s": recording.pipe_full_s,
+        "pipe_bytes": recording.pipe_bytes or None,
+        "clock": ended.get("clock", {"rate_hz": None, "drift_ppm": None}),
+        "sink": segment["sink"],
+        "checksum": checksum if segment["path"] else None,
+        "source": recording.source_report(),
+        "analysis": recording.analysis_result,
+        "meta": spec.get("meta", {}),
+        "header": {"bytes": header_bytes, "error": recording.header_error},
+        "odd_bytes": odd,
+        "accounting": recording.accounting() if last else None,
+        "replaced": recording.replaced,
+        "fastcap": VERSION,
+    }
+
+
+def exit_status(report: Json) -> int:
+    """Return the exit status that a report stands for: 0, 3 or 130."""
+    if report["interrupted"]:
+        return 130
+    estimate = (report.get("board") or {}).get("estimated_words_lost") or 0
+    unknown = any(e["certainty"] != "exact" for e in report["ledger"])
+    return 3 if report["words_lost"] or estimate or unknown or not report["complete"] else 0
+
+
+def describe(report: Json) -> str:
+    """Return one line for people: what arrived, what was lost, where it is."""
+    lost = report["words_lost"]
+    where = os.fspath(report["path"]) if report["path"] else "nothing written"
+    loss = "nothing lost" if not lost else f"{lost} words lost in {len(report['ledger'])} gaps"
+    estimate = (report.get("board") or {}).get("estimated_words_lost")
+    if estimate:
+        loss += f", about {estimate} lost by the board"
+    state = "complete" if report["complete"] else "interrupted" if report["interrupted"] else "INCOMPLETE"
+    return f"{report['words']} words, {state}, {loss}: {where}"
+
+
+__all__ = ["build", "describe", "events", "exit_status", "ledger", "rate_hz"]

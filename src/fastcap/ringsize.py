@@ -1,0 +1,106 @@
+"""How large a ring may be on this machine, and what it bears.
+
+Default: the least of 1 GiB, a quarter of free /dev/shm, a quarter of available memory; the memory limit of a
+control group counts, for beyond it an allocation is not refused but ends in a kill.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from fastcap.errors import RingError
+
+SHM = "/dev/shm"
+MOST_BYTES = 1 << 30
+LEAST_BYTES = 1 << 20
+SYNCS = 4  # a ring holds at least this many fsync distances
+_PAGE = 4096
+
+
+def free_shm_bytes(shm: str = SHM) -> int:
+    """Return the bytes free on the shared-memory file system."""
+    fs = os.statvfs(shm)
+    return fs.f_bavail * fs.f_frsize
+
+
+def _meminfo_available() -> int:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return MOST_BYTES
+
+
+def _cgroup_left(root: str = "/sys/fs/cgroup") -> int | None:
+    """Return what this process's control group may still use, the tightest of its ancestors; None: no limit."""
+    try:
+        own = next(ln[3:] for ln in Path("/proc/self/cgroup").read_text().splitlines() if ln.startswith("0::"))
+    except (OSError, StopIteration):
+        return None
+    left: int | None = None
+    folder = Path(root, own.strip().lstrip("/"))
+    while folder != Path(root).parent:
+        try:
+            limit = (folder / "memory.max").read_text().strip()
+            used = int((folder / "memory.current").read_text())
+        except (OSError, ValueError):
+            limit, used = "max", 0
+        if limit != "max":
+            left = min(left if left is not None else 1 << 62, max(0, int(limit) - used))
+        folder = folder.parent
+    return left
+
+
+def available_bytes() -> int:
+    """Return the memory that may be used: the machine's, or the control group's if that is less."""
+    left = _cgroup_left()
+    machine = _meminfo_available()
+    return machine if left is None else min(machine, left)
+
+
+def default_ring_bytes(shm: str = SHM) -> int:
+    """Return the ring's size when nobody names one; a multiple of 4096."""
+    size = min(MOST_BYTES, free_shm_bytes(shm) // 4, available_bytes() // 4)
+    return size // _PAGE * _PAGE
+
+
+def checked_ring_bytes(wanted: int | None, *, fsync_every: int | None = None, shm: str = SHM) -> int:
+    """Return the ring's size, or say why it cannot be had.
+
+    Raises
+    ------
+    RingError
+        Too small to be of use, or larger than what is free; the message says what is free.
+    """
+    size = default_ring_bytes(shm) if wanted is None else wanted // _PAGE * _PAGE
+    free, memory = free_shm_bytes(shm), available_bytes()
+    if size < LEAST_BYTES:
+        raise RingError(
+            f"ring of {size} bytes is too small (at least {LEAST_BYTES}): {shm} has {free} bytes free, memory {memory}; "
+            f"free some, or mount a larger {shm}"
+        )
+    if size > min(free, memory):
+        raise RingError(
+            f"ring of {size} bytes does not fit: {shm} has {free} bytes free, memory {memory}; use a smaller --ring"
+        )
+    if fsync_every is not None and size < SYNCS * fsync_every:
+        raise RingError(
+            f"ring of {size} bytes is smaller than {SYNCS} times the fsync distance of {fsync_every} bytes; "
+            f"use --ring {SYNCS * fsync_every} or a smaller --fsync-every"
+        )
+    return size
+
+
+def default_fsync_bytes(capacity: int, bytes_per_s: float | None) -> int:
+    """Return the distance between fsyncs: a second of the stream, within 1 MiB and an eighth of the ring."""
+    second = int(bytes_per_s) if bytes_per_s else 16 << 20
+    return max(LEAST_BYTES // 8, min(capacity // 8, max(1 << 20, second)))
+
+
+def survives_s(capacity: int, fsync_every: int, bytes_per_s: float) -> float:
+    """Return how long a stall of the destination the ring bears, seconds.
+
+    From ``C >= R*S + D + R*T + G`` (docs/ring.md) with an fsync that itself takes the stall (T counted in S)
+    and G, the guard, given up when memory is needed: what remains is ``(C - D) / R``.
+    """
+    return max(0.0, (capacity - fsync_every) / bytes_per_s)

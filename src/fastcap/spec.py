@@ -1,0 +1,182 @@
+"""What the supervisor is told about a recording: checked and written out, before anything is started.
+
+Flow: the user's words (``"30s"``, a path, a function) -> exact numbers and names -> one JSON-able message.
+Rates and lengths stay exact: [numerator, denominator].
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from fastcap.errors import ConfigError, SourceError
+from fastcap.naming import recording_name, split_destination
+from fastcap.ringsize import checked_ring_bytes, default_fsync_bytes
+from fastcap.sources import SourceSpec, with_length
+from fastcap.units import parse_duration_s, parse_size
+
+SKIP_WORDS = 12_000  # the board's start-up transient
+PIPE_MAX = "/proc/sys/fs/pipe-max-size"
+
+
+def size(value: int | str | None) -> int | None:
+    """Return a size in bytes; None stays None."""
+    return None if value is None else parse_size(value)
+
+
+def _pair(value: Fraction | None) -> list[int] | None:
+    return None if value is None else [value.numerator, value.denominator]
+
+
+def pipe_bytes() -> int:
+    """Return how far a pipe may be enlarged here."""
+    try:
+        return int(Path(PIPE_MAX).read_text())
+    except (OSError, ValueError):
+        return 1 << 20
+
+
+def destination(to: str | os.PathLike[str] | None, source: SourceSpec) -> str | None:
+    """Return where to write; None: nowhere.
+
+    Raises
+    ------
+    ConfigError
+        Nobody said where.
+    """
+    if to is None:
+        if source.save_dir is None:
+            raise ConfigError("no destination: name a directory or a .bin path with --to (or --to none)")
+        return source.save_dir
+    return None if os.fspath(to) == "none" else os.fspath(to)
+
+
+def _sink(
+    to: str, source: SourceSpec, started: datetime, meta: Mapping[str, str], name: str | None,
+    split: Fraction | None, checksum: str, fsync_every: int, **rest: Any,
+) -> dict[str, Any]:  # fmt: skip
+    if checksum not in ("sha256", "none"):
+        raise ValueError(f"checksum '{checksum}' is neither 'sha256' nor 'none'")
+    directory, file = split_destination(to)
+    named = file or recording_name(started, source.details, meta, name)
+    base = named.removesuffix(".bin")
+    names: dict[str, Any] = {"base": base}
+    if split is not None:
+        names["split"] = True
+        if file is None and name is None and source.rate is not None:
+            stamp = f"{started:%Y-%m-%dT%H:%M:%S.%f}"
+            names |= {"start": started.isoformat(), "suffix": base.removeprefix(stamp), "rate": _pair(source.rate)}
+    return {"directory": directory, "names": names, "checksum": checksum, "fsync_every": fsync_every, **rest}
+
+
+def _analysis(analyse: str | Callable[..., Any] | None, statistics: bool, written: bool) -> dict[str, Any] | None:
+    if analyse is None and not statistics:
+        return None
+    pickled = None
+    if analyse is not None and not isinstance(analyse, str):
+        import cloudpickle
+
+        pickled = base64.b64encode(cloudpickle.dumps(analyse)).decode()
+    elif analyse is not None and analyse.count(":") != 1:
+        raise ConfigError(f"analysis function '{analyse}' is not MODULE:FUNCTION")
+    return {
+        "analyse": analyse if isinstance(analyse, str) else None, "pickled": pickled, "path": os.getcwd(),
+        "skip_words": SKIP_WORDS, "word_bytes": 8, "hold": analyse is not None,
+    }  # fmt: skip
+
+
+def _length(source: SourceSpec, length: Any, samples: int | None) -> tuple[int | None, Fraction | None]:
+    """Return (words, seconds): at most one is set; both None: until the source ends.
+
+    Raises
+    ------
+    ValueError
+        Both are given, or one makes no sense.
+    """
+    if length is not None and samples is not None:
+        raise ValueError("a length in seconds and one in samples: give one of them")
+    if samples is not None:
+        if samples <= 0:
+            raise ValueError(f"{samples} samples: must be above 0")
+        return samples, None
+    if length is None:
+        return source.num_words, None
+    seconds = parse_duration_s(length)
+    if seconds <= 0:
+        raise ValueError(f"length of {length} s: must be above 0")
+    if source.rate is not None:
+        return max(1, int(seconds * source.rate)), None
+    return None, seconds
+
+
+def _open_source(source: SourceSpec) -> list[int]:
+    """Return the descriptor to hand over for a source that is no command."""
+    if source.kind == "file":
+        try:
+            return [os.open(source.path or "", os.O_RDONLY | os.O_CLOEXEC)]
+        except OSError as e:
+            raise SourceError(f"cannot read '{source.path}': {e.strerror}; check the path and its rights") from e
+    if source.fd is not None:
+        return [os.dup(source.fd)]
+    return []
+
+
+def recording(
+    source: SourceSpec, *, length: Any = None, samples: int | None = None, to: Any = None,
+    meta: Mapping[str, str] | None = None, name: str | None = None, split: Any = None, analyse: Any = None,
+    checksum: str = "sha256", fsync_every: Any = None, on_full: str | None = None, check_first: bool = False,
+    statistics: bool = False, stalls: Sequence[tuple[float, float]] = (), ring: Any = None,
+) -> tuple[dict[str, Any], list[int]]:  # fmt: skip
+    """Return the ``record`` message and the descriptors that go with it (the caller's to close).
+
+    Raises
+    ------
+    ValueError, ConfigError, SourceError, RingError
+        Something makes no sense or cannot be had; nothing was started.
+    """
+    if on_full not in (None, "drop", "wait"):
+        raise ValueError(f"on_full '{on_full}' is neither 'drop' nor 'wait'")
+    max_words, max_seconds = _length(source, length, samples)
+    split_s = None if split is None else parse_duration_s(split)
+    if split_s is not None and split_s <= 0:
+        raise ValueError(f"split every {split} s: must be above 0")
+    if max_words is not None:
+        source = with_length(source, max_words)
+    where = destination(to, source)
+    started = datetime.now().astimezone()
+    rate = source.rate
+    bytes_per_s = float(rate * 8) if rate else None
+    capacity = checked_ring_bytes(size(ring), fsync_every=size(fsync_every))
+    every = size(fsync_every) or default_fsync_bytes(capacity, bytes_per_s)
+    sink = None
+    if where is not None:
+        sink = _sink(
+            where, source, started, meta or {}, name, split_s, checksum, every,
+            bytes_per_s=bytes_per_s, check_first=check_first, stalls=[list(s) for s in stalls],
+        )  # fmt: skip
+    seconds = max_words / rate if max_words and rate else max_seconds
+    end = started + timedelta(seconds=float(seconds)) if seconds else None
+    can_wait = source.can_wait if on_full is None else on_full == "wait"
+    header = {True: "yes", False: "no", None: "auto"}[source.expect_header]
+    message = {
+        "source": {
+            "kind": "command" if source.argv else "fd", "argv": list(source.argv or ()), "cwd": source.cwd,
+            "device": source.device,
+        },
+        "label": source.label, "command": list(source.argv) if source.argv else [source.label],
+        "word_bytes": 8, "header": header, "rate": _pair(rate), "max_words": max_words,
+        "max_seconds": _pair(max_seconds), "split_seconds": _pair(split_s), "can_wait": can_wait,
+        "replay_bytes_per_s": float(source.replay_rate * 8) if source.replay_rate else 0.0,
+        "pipe_bytes": pipe_bytes(), "sink": sink, "analysis": _analysis(analyse, statistics, sink is not None),
+        "meta": {**source.details, **(meta or {})}, "started": started.isoformat(),
+        "lock_info": {
+            "destination": where, "device": source.device, "label": source.label,
+            "expected_end": end.isoformat() if end else None, "started": started.isoformat(),
+        },
+    }  # fmt: skip
+    return message, _open_source(source)

@@ -1,0 +1,190 @@
+"""Compare a finished file with what its sidecar says of it: size, ledger, checksum, block by block."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from fastcap._content import Content
+from fastcap.errors import StreamFormatError
+from fastcap.info import file_info, format_info
+from fastcap.pagecache import evict as evict_pages
+from fastcap.sidecar import WORD_BYTES, exact_gaps, load_sidecar
+
+__all__ = ["Verdict", "file_info", "format_info", "format_verdict", "verify_file"]
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What comparing a file with its sidecar showed.
+
+    Attributes
+    ----------
+    path : str
+        The file.
+    problems : tuple of str
+        What is wrong, each one line; empty if nothing is.
+    compared : tuple of str
+        What was compared: of ``size``, ``ledger``, the checksum's algorithm, ``blocks``.
+    remarks : tuple of str
+        What is not wrong, but should be known: losses that the ledger states, no checksum to compare with.
+    evicted : bool
+        The file was out of this machine's memory before it was read.
+    note : str
+        If it was not: why.
+    """
+
+    path: str
+    problems: tuple[str, ...] = ()
+    compared: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    evicted: bool = False
+    note: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """The file is what its sidecar says."""
+        return not self.problems
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the verdict for JSON, ``ok`` included."""
+        fields = {name: getattr(self, name) for name in self.__struct_fields__}
+        lists = {name: list(value) for name, value in fields.items() if isinstance(value, tuple)}
+        return {"path": self.path, "ok": self.ok, **fields, **lists}
+
+
+def format_verdict(verdict: Verdict) -> str:
+    """Return the verdict as lines for people."""
+    head = f"ok ({', '.join(verdict.compared)})" if verdict.ok else "NOT as it was captured"
+    lines = [f"{verdict.path}: {head}", *(f"  {problem}" for problem in verdict.problems)]
+    lines += [f"  note: {remark}" for remark in verdict.remarks]
+    if verdict.note:
+        lines.append(f"  note: {verdict.note}; what was read may not be what is on the disk")
+    return "\n".join(lines)
+
+
+def verify_file(
+    path: str | os.PathLike[str], *, evict: bool = True, progress: Callable[[int], None] | None = None
+) -> Verdict:
+    """Compare a file with its sidecar. Reads all of it, in a few MiB of memory; changes nothing.
+
+    Parameters
+    ----------
+    path : path
+        The ``.bin`` file.
+    evict : bool
+        Drop the file's pages from memory first, so that the disk is read.
+    progress : callable, optional
+        Called with the bytes of each piece that was read.
+
+    Returns
+    -------
+    Verdict
+        Whatever is wrong with the files is a problem in it; this raises nothing for them.
+    """
+    path = Path(path)
+    name = os.fspath(path)
+    if path.name.endswith(".part"):
+        return Verdict(name, (_part_statement(path),))
+    if path.name.endswith(".sigmf-meta"):
+        return Verdict(name, ("this is a sidecar: name the .bin file beside it",))
+    if path.exists() and not path.is_file():
+        return Verdict(name, ("not a regular file: name the .bin file",))
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        part = path.with_name(path.name + ".part")
+        return Verdict(name, (f"no such file; {_part_statement(part)}" if part.exists() else "no such file",))
+    except OSError as error:
+        return Verdict(name, (f"cannot be opened: {error.strerror}",))
+    try:
+        sidecar = load_sidecar(path)
+        return _compare(name, fd, sidecar, evict, progress or (lambda nbytes: None))
+    except StreamFormatError as error:
+        return Verdict(name, (f"there is nothing to compare with: {error}",))
+    except OSError as error:
+        return Verdict(name, (f"cannot be read: {error.strerror}",))
+    finally:
+        os.close(fd)
+
+
+def _part_statement(path: Path) -> str:
+    size = f"{path.stat().st_size} bytes" if path.exists() else "it does not exist"
+    return f"{path.name} ({size}) is a capture that was not completed, or that still runs: no checksum yet"
+
+
+def _compare(
+    name: str, fd: int, sidecar: dict[str, Any], evict: bool, progress: Callable[[int], None]
+) -> Verdict:
+    report = sidecar["global"]["fastcap:report"]
+    eviction = evict_pages(fd) if evict else None
+    size = os.fstat(fd).st_size
+    problems = _ledger_problems(sidecar)
+    remarks = _remarks(report)
+    compared = ["size", "ledger"]
+    checksum = report["checksum"] or {"algorithm": "none", "value": None}
+    content = None
+    if checksum["value"] is None:
+        remarks.append("no checksum was made when it was captured: the content was not compared")
+    elif checksum["algorithm"] != "sha256":
+        problems.append(f"checksum {checksum['algorithm']!r} is unknown to this version; known: sha256")
+    else:
+        content = Content(fd, sidecar, progress)
+        content.compare()
+        compared += ["sha256", "blocks"] if content.blocks else ["sha256"]
+        problems += content.problems
+    if size != report["bytes"]:
+        problems.insert(0, _size_statement(size, report["bytes"], content.is_whole if content else None))
+    evicted, note = (eviction.evicted, eviction.note) if eviction else (False, "pages were not evicted")
+    return Verdict(name, tuple(problems), tuple(compared), tuple(remarks), evicted, note)
+
+
+def _size_statement(size: int, expected: int, prefix_is_whole: bool | None) -> str:
+    if size < expected:
+        return f"truncated: {size} bytes, {expected - size} fewer than the {expected} that were captured"
+    rest = {
+        True: "the bytes before them are as captured",
+        False: "those before them are damaged, too",
+        None: "",
+    }
+    grown = f"grown: {size} bytes, {size - expected} more than the {expected} that were captured"
+    return f"{grown}; {rest[prefix_is_whole]}".removesuffix("; ")
+
+
+def _remarks(report: dict[str, Any]) -> list[str]:
+    remarks = []
+    gaps = exact_gaps(report)
+    if report["words_lost"]:
+        places = "1 gap" if len(gaps) == 1 else f"{len(gaps)} gaps"
+        remarks.append(f"{report['words_lost']} words were lost in {places}, as the ledger says")
+    if report["interrupted"]:
+        remarks.append("the capture was interrupted: the file ends where it was stopped")
+    return remarks
+
+
+def _ledger_problems(sidecar: dict[str, Any]) -> list[str]:
+    """Return in what the sidecar contradicts itself."""
+    report, problems = sidecar["global"]["fastcap:report"], []
+    header = sidecar["captures"][0].get("core:header_bytes", 0)
+    odd = sidecar["global"].get("core:trailing_bytes", 0)
+    accounted = header + report["words"] * WORD_BYTES + odd
+    if accounted != report["bytes"] or not 0 <= odd < WORD_BYTES:
+        problems.append(
+            f"sidecar: header {header} + {report['words']} words + {odd} odd bytes are {accounted} bytes, "
+            f"but the report says {report['bytes']}"
+        )
+    exact = sum(e["words"] for e in report["ledger"] if e["certainty"] == "exact" and e["stage"] == "ring")
+    if exact != report["words_lost"]:
+        problems.append(
+            f"sidecar: words_lost is {report['words_lost']}, but the ledger's exact losses are {exact}"
+        )
+    first_word = sidecar["global"].get("fastcap:first_word", 0)
+    outside = [g.word for g in exact_gaps(report, first_word) if not 0 <= g.file_word <= report["words"]]
+    if outside:
+        problems.append(f"sidecar: the gap at word {outside[0]} is not within the {report['words']} words")
+    if not report["complete"] and not report["interrupted"]:
+        problems.append("sidecar: the capture is not complete: the source or the destination failed")
+    return problems

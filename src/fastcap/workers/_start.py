@@ -1,0 +1,24 @@
+"""What every worker does first: take over its descriptors, attach the ring, name itself.
+
+A worker is started as ``python -P -m fastcap.workers.NAME CONTROL RING_CONTROL RING_DATA RING_EVENTS``: four
+inherited descriptors. It talks to the supervisor over CONTROL and ends when that closes.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+from fastcap._ring import Ring
+from fastcap.wire import Channel
+
+
+def attach(*, writable: bool = False) -> tuple[Channel, Ring]:
+    """Return the channel to the supervisor and the ring of this worker.
+
+    Terminal signals are left to the controller: a Ctrl-C must not reach a worker on its own.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    control, *ring = (int(a) for a in sys.argv[1:5])
+    return Channel.from_fd(control), Ring.attach(*ring, writable=writable)

@@ -1,0 +1,480 @@
+"""What each recording needs from the processes: the supervisor's policy.
+
+Order of a recording's beginning: device lock, slots granted (writer, analysis, outputs), the destination
+looked at (for a moment only: a stalled one must not keep the board waiting), the splitter told, the reader
+told; and when the reader says it reads, the source starts. Its end: the stream's END, the source's exit
+status, the writer's commit with the report. The next recording begins as soon as this one is sampled.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+from fastcap import report
+from fastcap._ring import SLOTS
+from fastcap.errors import FastcapError
+from fastcap.wire import Message
+from fastcap.workers.children import Source, Worker
+from fastcap.workers.recording import DONE, FAILED, PREPARING, RUNNING, SAMPLED, Recording
+from fastcap.workers.replace import Replacer
+
+if TYPE_CHECKING:
+    from fastcap.workers.supervisor import Supervisor
+
+CHECK_S = 0.25  # a destination that has not answered by then is stalled: the source starts meanwhile
+TERM_S = 2.0  # from SIGTERM to SIGKILL for a source that is to end
+WARM_S = 0.3  # warm workers are started when the recording under way has settled
+LOOK_S = 5.0
+GIVE_UP_S = 60.0  # after the source's end, a destination that only fails is given up
+
+
+class Conductor:
+    """Conducts the recordings of one session."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self.s = supervisor
+        self.recordings: list[Recording] = []
+        self.queue: list[tuple[Message, list[int]]] = []
+        self.keep_folder = False
+        self.reader: Worker
+        self.spare: Worker
+        self.splitter: Worker
+        self.writers: list[Worker] = []  # warm ones
+        self.analysts: list[Worker] = []
+        self.replacer = Replacer(self)
+        self.lock: Any = None
+        self.refused: list[str] = []
+
+    # -- workers ---------------------------------------------------------------------------------
+
+    def start_workers(self, message: Message) -> None:
+        """Start what the first recording needs, and no more: the rest comes when it runs."""
+        self.opening = message
+        self.reader = self.s.spawn("reader")
+        self.splitter = self.s.spawn("splitter")
+        if message.get("realtime"):
+            self.s.tell(self.reader, {"op": "realtime"})
+        if message.get("writes"):
+            self.writers.append(self.s.spawn("nas_writer"))
+        if message.get("analyses"):
+            self.analysts.append(self.s.spawn("analysis"))
+        self.replacer.self_test()
+
+    def _warm_up(self) -> None:
+        """Have a successor ready for whatever a recording took or a death would need."""
+        if self.s.finished or not any(not r.over for r in self.recordings):
+            return
+        self.replacer.warm_spare()
+        if self.opening.get("writes") and not self.writers:
+            self.writers.append(self.s.spawn("nas_writer"))
+        if self.opening.get("analyses") and not self.analysts:
+            self.analysts.append(self.s.spawn("analysis"))
+
+    def take(self, role: str) -> Worker:
+        """Return a warm worker of this role, or a new one."""
+        pool = {"nas_writer": self.writers, "analysis": self.analysts}.get(role, [])
+        return pool.pop() if pool else self.s.spawn(role)
+
+    # -- beginning -------------------------------------------------------------------------------
+
+    @property
+    def current(self) -> Recording | None:
+        """The recording whose source runs or is about to."""
+        return next((r for r in self.recordings if r.state in (PREPARING, RUNNING)), None)
+
+    @property
+    def busy(self) -> bool:
+        """Something is still to be done."""
+        return bool(self.queue) or any(not r.over for r in self.recordings)
+
+    def record(self, spec: Message, fds: list[int]) -> None:
+        """Begin a recording, or queue it until the one under way is sampled."""
+        if self.current is not None or self.queue:
+            self.queue.append((spec, fds))
+            return
+        r = Recording(spec, self.s.ring, self.s.log.offset)
+        self.recordings.append(r)
+        if fds:
+            r.source_fd, *output_fds = fds if spec["source"]["kind"] != "command" else [-1, *fds]
+        else:
+            output_fds = []
+        try:
+            self._lock_device(r)
+        except (FastcapError, OSError) as e:
+            self.fail(r, "SourceError", str(e))
+            return
+        r.waiting_for = {"announced"}
+        self.s.tell(self.splitter, {"op": "announce", **self._framing(spec)})
+        self._prepare_sink(r)
+        self._prepare_consumers(r, output_fds)
+
+    def _lock_device(self, r: Recording) -> None:
+        device = r.spec["source"].get("device")
+        if device is None:
+            return
+        from fastcap.devlock import DeviceLock
+
+        self.lock = DeviceLock.acquire(device, r.spec["lock_info"])
+
+    def _framing(self, spec: Message) -> Message:
+        keys = ("recording", "word_bytes", "header", "rate", "max_words", "max_seconds", "split_seconds", "can_wait")
+        return {**{k: spec.get(k) for k in keys}, "command": spec.get("command"), "wall": spec["started"]}
+
+    def _prepare_sink(self, r: Recording) -> None:
+        if r.spec.get("sink") is None:
+            return
+        r.writer = self.take("nas_writer")
+        r.writer.recording = r.id
+        r.waiting_for |= {"granted", "dest"}
+        self.s.tell(r.writer, {"op": "claim", "recording": r.id})
+        self.s.tell(r.writer, {"op": "record", "recording": r.id, **r.spec["sink"]})
+        if not r.spec["sink"].get("check_first"):
+            self.s.loop.later(CHECK_S, lambda: self._arrived(r, "dest"))
+
+    def _prepare_consumers(self, r: Recording, output_fds: list[int]) -> None:
+        if r.spec.get("analysis") is not None:
+            r.analysis = self.take("analysis")
+            r.analysis.recording = r.id
+            r.waiting_for.add("analysis")
+            self.s.tell(r.analysis, {"op": "record", "recording": r.id, **r.spec["analysis"]})
+        for index, fd in enumerate(output_fds):
+            worker = self.s.spawn("tee_out")
+            worker.recording = r.id
+            r.outputs.append(worker)
+            r.waiting_for.add(f"output{index}")
+            self.replacer.output_fds[worker.pid] = (fd, index)
+            self.s.tell(worker, {"op": "record", "recording": r.id, "index": index}, (fd,))
+
+    def _arrived(self, r: Recording, what: str) -> None:
+        """Something the beginning waits for is there; with the last one the reader is told to read."""
+        if what not in r.waiting_for or r.state != PREPARING:
+            return
+        r.waiting_for.remove(what)
+        if not r.waiting_for:
+            self.start_reader(r)
+
+    def start_reader(self, r: Recording) -> None:
+        """Open the source's way in and hand it to the reader."""
+        if r.source_fd < 0:
+            r.source_fd, r.source_stdout = os.pipe2(os.O_CLOEXEC)
+        r.baseline = self.reader.io_count("rchar") or 0
+        self.s.tell(self.reader, {"op": "record", **self.reading(r)}, (r.source_fd,))
+
+    def reading(self, r: Recording) -> Message:
+        """Return what a reader must know of a recording."""
+        keys = ("recording", "word_bytes", "can_wait", "replay_bytes_per_s", "pipe_bytes")
+        return {k: r.spec[k] for k in keys if k in r.spec}
+
+    def _start_source(self, r: Recording, message: Message) -> None:
+        r.reading = True
+        r.state = RUNNING
+        r.pipe_bytes = message["pipe_bytes"]
+        source = r.spec["source"]
+        if source["kind"] == "command":
+            try:
+                r.source = Source(source["argv"], source.get("cwd"), r.source_stdout)
+            except OSError as e:
+                self.fail(r, "SourceError", f"cannot start '{source['argv'][0]}': {e.strerror}; check the path and its rights")
+                return
+            os.close(r.source_stdout)
+            r.source_stdout = -1
+            self._watch_source(r, r.source)
+        self.s.loop.later(WARM_S, self._warm_up)
+        if r.stopped_why:
+            self._end_source(r)
+        self.s.say({"op": "running", "recording": r.id, "pipe_bytes": r.pipe_bytes, "notices": self.s.notices + self.refused})
+
+    def _watch_source(self, r: Recording, source: Source) -> None:
+        def drain() -> None:
+            if not source.drain():
+                self.s.loop.forget(source.stderr)
+
+        def gone() -> None:
+            self.s.loop.forget(source.pidfd)
+            self.s.loop.forget(source.stderr)
+            source.finish()
+            r.source_status = source.status
+            r.source_tail = source.tail.decode("utf-8", "replace")
+            r.source_gone = True
+            self._check_sampled(r)
+
+        self.s.loop.watch(source.stderr, drain)
+        self.s.loop.watch(source.pidfd, gone)
+
+    # -- ending ----------------------------------------------------------------------------------
+
+    def stop(self, why: str) -> None:
+        """End the recording under way and everything queued."""
+        for spec, fds in self.queue:
+            for fd in fds:
+                os.close(fd)
+            self.s.say({"op": "failed", "recording": spec["recording"], "error": "SourceError", "text": "interrupted before it began"})
+        self.queue.clear()
+        r = self.current
+        if r is not None and r.stopped_why is None:
+            r.stopped_why = why
+            if r.state == PREPARING and not r.reading:
+                self.fail(r, "SourceError", "interrupted before the source had started")
+            else:
+                self._end_source(r)
+
+    def _end_source(self, r: Recording) -> None:
+        """Stop reading, and the source: SIGTERM to its group, SIGKILL if it will not."""
+        self.s.ring.stop_reading(r.id)
+        source = r.source
+        if source is None or r.source_gone:
+            return
+        source.signal_group(signal.SIGTERM)
+        self.s.loop.later(TERM_S, lambda: source.signal_group(signal.SIGKILL))
+
+    def fail(self, r: Recording, error: str, text: str) -> None:
+        """End a recording with an error; what never began leaves nothing behind."""
+        if r.over:
+            return
+        r.stopped_why = r.stopped_why or "failed"
+        r.error = {"error": error, "text": text}
+        if r.state == RUNNING:
+            self._end_source(r)
+        else:
+            self.s.ring.stop_reading(r.id)
+        self.keep_folder = self.keep_folder or r.bytes_seen
+        if r.writer is not None:
+            self.s.tell(r.writer, {"op": "abandon" if r.bytes_seen else "discard"})
+        if r.analysis is not None:
+            self.s.tell(r.analysis, {"op": "cancel", "recording": r.id})
+        for fd in (r.source_fd, r.source_stdout):
+            if fd >= 0:
+                os.close(fd)
+        r.source_fd = r.source_stdout = -1
+        r.state = FAILED
+        self._release()
+        self.s.say({"op": "failed", "recording": r.id, **r.error})
+        self._next()
+
+    def _release(self) -> None:
+        if self.lock is not None:
+            self.lock.release()
+            self.lock = None
+
+    def _next(self) -> None:
+        if self.queue and self.current is None:
+            self.record(*self.queue.pop(0))
+
+    def _check_sampled(self, r: Recording) -> None:
+        """Source, reader and splitter are done: the device is free, the next recording may begin."""
+        if not r.sampled or r.state != RUNNING:
+            return
+        if r.source_fd >= 0:
+            os.close(r.source_fd)
+            r.source_fd = -1
+        r.state = SAMPLED
+        self._release()
+        assert r.ended is not None
+        if r.ended["bytes"] == 0 and r.word_bytes > 1 and not r.interrupted:
+            tail = r.source_tail.strip().splitlines()
+            said = f"; it said: {tail[-1]}" if tail else ""
+            self.fail(r, "SourceError", f"{r.spec['label']} ended (exit status {r.source_status}) without a byte{said}")
+            return
+        self.s.say({"op": "sampled", "recording": r.id})
+        self.s.loop.later(LOOK_S, lambda: self._look_for_progress(r, -1, 0.0))
+        self._commit_if_ready(r)
+        self._check_done(r)
+        self._next()
+
+    def _look_for_progress(self, r: Recording, cursor: int, waited_s: float) -> None:
+        """Give a destination up that has failed (not stalled) for a long time after the source's end."""
+        if r.over or r.writer_slot is None:
+            return
+        now = self.s.ring.slot_state(r.writer_slot)["cursor"]
+        waited_s = waited_s + LOOK_S if now == cursor and r.sink_trouble else 0.0
+        if waited_s >= GIVE_UP_S:
+            self.fail(r, "SinkError", f"{r.sink_trouble} (for {waited_s:.0f} s); what is missing stays in {self.s.folder}")
+            return
+        self.s.loop.later(LOOK_S, lambda: self._look_for_progress(r, now, waited_s))
+
+    # -- files -----------------------------------------------------------------------------------
+
+    def _commit_if_ready(self, r: Recording) -> None:
+        """Answer the writer's last measurements with the report, once it can be whole."""
+        segment = r.pending_segment
+        if segment is None or r.writer is None or (segment["last"] and r.state not in (SAMPLED,)):
+            return
+        r.pending_segment = None
+        self._read_events()
+        built = report.build(r, segment)
+        del r.reports[segment["index"] :]
+        r.reports.append(built)
+        self.s.tell(r.writer, {"op": "commit", "index": segment["index"], "report": built})
+
+    def _read_events(self) -> None:
+        for event in self.s.log.poll():
+            for r in self.recordings:
+                if r.id == event.recording:
+                    r.take_event(event)
+
+    def _check_done(self, r: Recording) -> None:
+        """Finish once files, outputs and analysis have."""
+        if r.state != SAMPLED or not r.files_done or r.outputs_left or r.analysis_pending:
+            return
+        if r.spec.get("sink") is None:
+            self._read_events()
+            r.reports = [report.build(r, self._unwritten(r))]
+        elif r.analysis_result is not None and r.writer is not None and r.reports[-1]["analysis"] is None:
+            r.reports[-1]["analysis"] = r.analysis_result
+            self.s.tell(r.writer, {"op": "amend", "report": r.reports[-1]})
+        if r.writer is not None:
+            self.s.tell(r.writer, {"op": "final"})
+        r.state = DONE
+        self.s.say({"op": "done", "recording": r.id, "reports": r.reports, "outputs": r.output_results})
+
+    def _unwritten(self, r: Recording) -> Message:
+        """Return the "segment" of a recording that nobody writes."""
+        assert r.ended is not None
+        start = (r.end_state or {}).get("start", 0)
+        return {
+            "index": 0, "last": True, "path": None, "position": start, "end": start + r.ended["bytes"],
+            "bytes": r.ended["bytes"], "first_word": 0, "header_bytes": r.ended["header_bytes"],
+            "checksum": None, "sink": None,
+        }  # fmt: skip
+
+    # -- the session -----------------------------------------------------------------------------
+
+    def progress(self) -> list[Message]:
+        """Return how the recordings that are not over stand."""
+        return [{**r.progress(), **self._told(r)} for r in self.recordings if not r.over]
+
+    def _told(self, r: Recording) -> Message:
+        keys = ("destination", "device", "expected_end", "label")
+        return {k: r.spec["lock_info"].get(k) for k in keys}
+
+    def out_of_memory(self) -> None:
+        """The ring could not be allocated whole: end the recording, drain what arrived."""
+        self.s.say({"op": "trouble", "recording": 0, "text": self.s.notices[-1]})
+        self.stop("failed")
+
+    def free_foreign_slots(self) -> None:
+        """The controller is gone: so are the consumers in its process."""
+        for i in range(SLOTS):
+            state = self.s.ring.slot_state(i)
+            if state["state"] != "FREE" and state["owner_pid"] == self.opening["pid"]:
+                self.s.tell(self.splitter, {"op": "free_slot", "slot": i})
+
+    def kill_all(self) -> None:
+        """End source and workers at once."""
+        for r in self.recordings:
+            if r.source is not None and not r.source_gone:
+                r.source.signal_group(signal.SIGKILL)
+        for worker in self.s.workers:
+            worker.kill()
+
+    # -- messages --------------------------------------------------------------------------------
+
+    def heard(self, worker: Worker, message: Message) -> None:
+        """Act on a worker's message."""
+        op = message["op"]
+        if op == "ready":
+            worker.ready = True
+            self.replacer.ready(worker)
+            return
+        if op == "realtime":
+            self.refused = message["refused"]
+            return
+        r = next((r for r in self.recordings if r.id == message.get("recording")), None)
+        handler = getattr(self, f"_on_{op}", None)
+        if r is not None and handler is not None:
+            handler(r, worker, message)
+
+    def _on_announced(self, r: Recording, worker: Worker, message: Message) -> None:
+        self._arrived(r, "announced")
+
+    def _on_granted(self, r: Recording, worker: Worker, message: Message) -> None:
+        if worker is r.writer:
+            r.writer_slot = message["slot"]
+            self._arrived(r, "granted")
+        elif worker is r.analysis:
+            self.replacer.slots[worker.pid] = message["slot"]
+            self._arrived(r, "analysis")
+        else:
+            self.replacer.slots[worker.pid] = message["slot"]
+            self._arrived(r, f"output{self.replacer.output_fds[worker.pid][1]}")
+
+    def _on_dest_ok(self, r: Recording, worker: Worker, message: Message) -> None:
+        self._arrived(r, "dest")
+        self.s.say({"op": "destination", "recording": r.id, "path": message["path"], "free_bytes": message["free_bytes"]})
+
+    def _on_dest_error(self, r: Recording, worker: Worker, message: Message) -> None:
+        r.writer = None
+        self.fail(r, "SinkError", message["text"])
+
+    def _on_reading(self, r: Recording, worker: Worker, message: Message) -> None:
+        if r.state == PREPARING:
+            self._start_source(r, message)
+
+    def _on_eof(self, r: Recording, worker: Worker, message: Message) -> None:
+        r.eof = message
+        r.end_state = self.s.ring.reader_state()
+        count = worker.io_count("rchar")
+        r.bytes_read = r.taken_before + count - r.baseline if count is not None and r.taken_known else None
+        self.s.ring.command()
+        self._check_sampled(r)
+
+    def _on_header(self, r: Recording, worker: Worker, message: Message) -> None:
+        r.header = message
+        self.s.say({**message, "op": "header"})
+
+    def _on_ended(self, r: Recording, worker: Worker, message: Message) -> None:
+        r.ended = message
+        if message["why"] == "cut" and r.eof is None:
+            r.stopped_why = r.stopped_why or "cut"
+            self._end_source(r)
+        self._check_sampled(r)
+
+    def _on_segment(self, r: Recording, worker: Worker, message: Message) -> None:
+        r.pending_segment = message
+        r.sink_trouble = None
+        self._commit_if_ready(r)
+
+    def _on_committed(self, r: Recording, worker: Worker, message: Message) -> None:
+        self.s.say({"op": "file", "recording": r.id, "path": message["path"], "report": r.reports[message["index"]]})
+
+    def _on_finished(self, r: Recording, worker: Worker, message: Message) -> None:
+        r.files_done = True
+        if r.needs_file and r.analysis is not None:
+            self.s.tell(r.analysis, {"op": "file", "path": r.reports[-1]["path"]})
+        self._check_done(r)
+
+    def _on_sink_ok(self, r: Recording, worker: Worker, message: Message) -> None:
+        r.sink_trouble = None
+
+    def _on_sink_error(self, r: Recording, worker: Worker, message: Message) -> None:
+        if message["text"] != r.sink_trouble:
+            self.s.say({"op": "trouble", "recording": r.id, "text": message["text"]})
+        r.sink_trouble = message["text"]
+        if message.get("fatal"):
+            self.fail(r, "SinkError", message["text"])
+
+    def _on_need_file(self, r: Recording, worker: Worker, message: Message) -> None:
+        r.needs_file = True
+        if r.files_done and r.reports:
+            self.s.tell(worker, {"op": "file", "path": r.reports[-1]["path"]})
+
+    def _on_live(self, r: Recording, worker: Worker, message: Message) -> None:
+        self.s.say(message)
+
+    def _on_analysis(self, r: Recording, worker: Worker, message: Message) -> None:
+        if worker is not r.analysis:
+            return
+        r.analysis_result = {**message["result"], "restarts": r.replaced["analysis"]}
+        r.analysis_pending = False
+        r.analysis = None
+        self.analysts.append(worker)
+        self._check_done(r)
+
+    def _on_output(self, r: Recording, worker: Worker, message: Message) -> None:
+        self.replacer.output_over(worker)
+        r.output_results.append({k: message[k] for k in ("index", "errno", "error")})
+        r.outputs_left -= 1
+        self.s.say({**message, "op": "output"})
+        self._check_done(r)

@@ -1,0 +1,219 @@
+"""Where a recording's words, files and end lie: the splitter's arithmetic, without ring or processes.
+
+    source word = (position - data start) / word size + words dropped before
+
+The words dropped count, so that an index, a cut after N words and a new file every T stay true across gaps.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from fastcap.errors import StreamFormatError
+from fastcap.events import GAP, HEADER, MARK, Event
+
+if TYPE_CHECKING:
+    from fastcap.clock import ClockRecorder
+
+FOREVER = 2**63
+SAMPLE_NS = 250_000_000
+
+
+class Framing:
+    """One recording's header, gaps, cuts and marks.
+
+    Parameters
+    ----------
+    message : dict
+        ``recording``, ``word_bytes``, ``header`` ("yes", "no", "auto"), ``rate`` ([numerator, denominator] or
+        None), ``max_words`` or None, ``max_seconds`` and ``split_seconds`` ([numerator, denominator] or None).
+    start : int
+        Ring position of the recording's first byte.
+    """
+
+    def __init__(self, message: dict[str, Any], start: int) -> None:
+        self.recording: int = message["recording"]
+        self.word_bytes: int = message["word_bytes"]
+        self.start = start
+        self.header_known = message["header"] == "no"
+        self._auto = message["header"] == "auto"
+        self.header_bytes = 0
+        self.header_error: str | None = None
+        self.rate = Fraction(*message["rate"]) if message.get("rate") else None
+        self._max_words: int | None = message.get("max_words")
+        self._max_seconds = Fraction(*message["max_seconds"]) if message.get("max_seconds") else None
+        self._split_seconds = Fraction(*message["split_seconds"]) if message.get("split_seconds") else None
+        self.lost_words = 0
+        self.odd_lost = 0
+        self.marks_taken = 0
+        self._wanted_bytes = 0  # header bytes announced by the magic word, not all here yet
+        self._clock: ClockRecorder | None = None
+        self._last_sample_ns = 0
+
+    # -- positions -------------------------------------------------------------------------------
+
+    @property
+    def data_start(self) -> int:
+        """Position of the first data word."""
+        return self.start + self.header_bytes
+
+    def _position_of(self, source_word: int) -> int:
+        return self.data_start + (source_word - self.lost_words) * self.word_bytes
+
+    def source_word(self, position: int) -> int:
+        """Return the source's index of the word at ``position``, words dropped before it counted."""
+        return (position - self.data_start) // self.word_bytes + self.lost_words
+
+    @property
+    def max_words(self) -> int | None:
+        """Source words after which the recording is cut."""
+        if self._max_words is not None:
+            return self._max_words
+        if self._max_seconds is not None and self.rate is not None:
+            return int(self._max_seconds * self.rate)
+        return None
+
+    @property
+    def split_words(self) -> int | None:
+        """Source words of one file."""
+        if self._split_seconds is None or self.rate is None:
+            return None
+        return max(1, int(self._split_seconds * self.rate))
+
+    @property
+    def cut(self) -> int:
+        """Position at which the recording ends by its length; FOREVER while that is not known."""
+        if not self.header_known or self.max_words is None:
+            return FOREVER
+        return self._position_of(self.max_words)
+
+    @property
+    def limit(self) -> int:
+        """Position at which something has to be decided: header, new file, cut."""
+        if not self.header_known:
+            return self.start + self._wanted_bytes
+        limit = self.cut
+        if self.split_words is not None:
+            limit = min(limit, self._position_of((self.marks_taken + 1) * self.split_words))
+        return limit
+
+    # -- the header --------------------------------------------------------------------------------
+
+    def look_for_header(self, prefix: bytes, have: int, *, final: bool) -> bool:
+        """Decide from the first bytes whether the header is known; ``final``: no more will come."""
+        from fastcap.stream import header_bytes
+
+        try:
+            wanted = header_bytes(prefix)
+        except StreamFormatError as e:
+            return self._no_header(None if self._auto else str(e))
+        if wanted is None:
+            if final:
+                return self._no_header(None if self._auto and have else f"the stream ended after {have} bytes, before its header")
+            return False
+        self._wanted_bytes = wanted
+        if have < wanted:
+            if final:
+                return self._no_header(f"header of {wanted} bytes is torn: the stream ended after {have}")
+            return False
+        self.header_bytes = wanted
+        self.header_known = True
+        return True
+
+    def _no_header(self, error: str | None) -> bool:
+        self.header_known = True
+        self.header_bytes = self._wanted_bytes = 0
+        self.header_error = error
+        return True
+
+    def parse(self, raw: bytes) -> None:
+        """Take the rate from a whole header; a stated rate stands where the header has none."""
+        from fastcap.stream import parse_header
+
+        try:
+            rate = parse_header(raw).sample_rate_hz
+        except StreamFormatError as e:
+            self.header_error = str(e)
+            return
+        if self.rate is None:
+            self.rate = rate
+
+    def header_report(self) -> dict[str, Any]:
+        """Return what the supervisor is told about the header."""
+        rate = [self.rate.numerator, self.rate.denominator] if self.rate else None
+        return {"header_bytes": self.header_bytes, "header_error": self.header_error, "rate": rate, "max_words": self.max_words}
+
+    # -- gaps and marks ------------------------------------------------------------------------------
+
+    def take_gap(self, position: int, dropped_bytes: int) -> dict[str, Any]:
+        """Account for bytes dropped at ``position``; what reaches beyond the cut is discarded, not lost."""
+        words, odd = divmod(dropped_bytes, self.word_bytes)
+        after = self.source_word(position)
+        if self.max_words is not None and after + words >= self.max_words:
+            beyond = after + words - self.max_words
+            words, odd = words - beyond, 0
+        self.lost_words += words
+        self.odd_lost += odd
+        return {"after_word": after, "words": words, "odd_bytes": odd}
+
+    def mark_due(self, position: int) -> bool:
+        """Tell whether a new file begins at ``position``."""
+        if not self.header_known or self.split_words is None or position >= self.cut:
+            return False
+        return self.source_word(position) >= (self.marks_taken + 1) * self.split_words
+
+    def take_mark(self, position: int) -> dict[str, Any]:
+        """Begin a new file at ``position``; returns the MARK event's payload."""
+        first = self.source_word(position)
+        assert self.split_words is not None
+        self.marks_taken = first // self.split_words
+        return {"first_word": first}
+
+    def restore(self, past: list[Event]) -> None:
+        """Take over what a predecessor had written about this recording."""
+        for event in past:
+            if event.kind == HEADER:
+                self.header_bytes = len(event.payload)
+                self.header_known = True
+                if event.payload:
+                    self.parse(event.payload)
+            elif event.kind == GAP:
+                self.lost_words += event.data["words"]
+                self.odd_lost += event.data["odd_bytes"]
+            elif event.kind == MARK and self.split_words:
+                self.marks_taken = event.data["first_word"] // self.split_words
+
+    # -- the end -------------------------------------------------------------------------------------
+
+    def summary(self, end: int) -> dict[str, Any]:
+        """Return the END event's payload for a recording that ends at position ``end``."""
+        size = end - self.start
+        data = max(0, end - self.data_start)
+        return {
+            "bytes": size,
+            "header_bytes": self.header_bytes,
+            "words": data // self.word_bytes,
+            "odd_bytes": data % self.word_bytes,
+            "words_lost": self.lost_words,
+            "odd_lost": self.odd_lost,
+        }
+
+    def clock_sample(self, at_ns: int, source_bytes: int) -> None:
+        """Note when how many bytes had come, for the estimate of the board's own losses."""
+        from fastcap.clock import ClockRecorder
+
+        if self._clock is None:
+            self._clock = ClockRecorder()
+        self._clock.add(at_ns, source_bytes // self.word_bytes)
+
+    def clock_report(self) -> dict[str, Any]:
+        """Return measured rate, drift and estimated loss; None where the capture is too short to tell."""
+        nothing = {"clock": {"rate_hz": None, "drift_ppm": None}, "board": {"estimated_words_lost": None, "detectable_words": None}}
+        if self._clock is None or self.rate is None:
+            return nothing
+        e = self._clock.estimate(self.rate)
+        return {
+            "clock": {"rate_hz": e.rate_hz, "drift_ppm": e.drift_ppm},
+            "board": {"estimated_words_lost": e.estimated_words_lost, "detectable_words": e.detectable_words},
+        }

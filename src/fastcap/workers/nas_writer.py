@@ -1,0 +1,284 @@
+"""The NAS writer process: ring -> file on the destination. No other process touches that file system.
+
+Flow of one recording: the slot is claimed before the source starts (``claim``); then the destination is
+checked and ``NAME.bin.part`` made (``record``) while the source may already run. Blocks go by ``pwrite``
+straight from ring memory and through the hash; at the fsync distance an fsync, and only when it returned
+does the cursor move. At a MARK or the END the file is finished: what was measured goes to the supervisor
+(``segment``), the report comes back (``commit``), sidecar and file take their names, the directory is
+synced. A write or fsync that fails is tried again from the cursor: the ring still holds everything since.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Any
+
+from fastcap import events
+from fastcap._ring import ESSENTIAL, LOSSLESS, Ring, Slot, now_ns
+from fastcap.events import Event, EventReader
+from fastcap.wire import Channel, Closed, Message
+from fastcap.workers._start import attach
+from fastcap.workers.sink import Sink, SinkFailed
+
+GATHER_BYTES = 1 << 20  # a write waits for this much, or for GATHER_S
+GATHER_S = 0.1
+BLOCK_BYTES = 4 << 20
+SYNC_NS = 1_000_000_000
+RETRY_S = 0.5
+
+
+class Abandoned(Exception):  # noqa: N818 - an order, not an error
+    """The supervisor gave this recording up; the part file stays for recovery."""
+
+
+class Discarded(Exception):  # noqa: N818
+    """The recording never began: its part file is gone."""
+
+
+class NasWriter:
+    """Writes one recording, file by file."""
+
+    def __init__(self, ring: Ring, channel: Channel, slot: Slot, message: Message) -> None:
+        self.ring = ring
+        self.channel = channel
+        self.slot = slot
+        self.message = message
+        self.recording: int = message["recording"]
+        self.log = EventReader(ring)
+        self.start: Event | None = None
+        self.header = b""
+        self.ends: list[Event] = []  # MARKs and the END that were not reached yet, in order
+        self.written = slot.cursor
+        self.fsync_took_ns = 0
+        self.last_sync_ns = now_ns()
+        self.trouble = False  # the last call on the destination failed
+        self.sink = Sink(message, slot)
+        self.resumed = message["op"] == "resume"
+
+    # -- the stream --------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """Take new events of this recording. `framed` was loaded before."""
+        for event in self.log.poll():
+            if event.recording != self.recording:
+                continue
+            if event.kind == events.START:
+                self.start = event
+                self.sink.begin(event.position, event.at_ns)
+                if not self.resumed:
+                    self.written = event.position
+                    self.slot.advance(event.position)
+            elif event.kind == events.HEADER:
+                self.header = event.payload
+            elif event.kind in (events.MARK, events.END):
+                self.ends.append(event)
+
+    def _wait(self) -> int:
+        """Return up to where bytes may be written now: `framed`, or where a file ends."""
+        framed = self.slot.wait(self.written + GATHER_BYTES, self.log.offset, GATHER_S)
+        self._look()
+        self._commands()
+        return min(framed, self.ends[0].position) if self.ends else framed
+
+    def _commands(self) -> None:
+        while (got := self.channel.poll()) is not None:
+            if got[0]["op"] == "abandon":
+                raise Abandoned
+            if got[0]["op"] == "discard":
+                self.sink.discard()
+                raise Discarded
+
+    def run(self) -> None:
+        """Write until the END and the last file's commit."""
+        while self.start is None:
+            self._wait()
+        if self.resumed:
+            self._skip_finished()
+        while True:
+            upto = self._wait()
+            while self.written < upto:
+                self._write(min(upto - self.written, BLOCK_BYTES))
+                self._sync_if_due(upto)
+            if self.ends and self.written == self.ends[0].position:
+                end = self.ends.pop(0)
+                self._finish(end)
+                if end.kind == events.END:
+                    return
+                self._next_file(end)
+            else:
+                self._sync_if_due(upto)
+
+    def _write(self, size: int) -> None:
+        """Write one block; on an error say so, wait, and go back to the cursor."""
+        try:
+            self.written += self.sink.write(self.written, size)
+        except SinkFailed as e:
+            self._failed(e)
+
+    def _distance(self, backlog: int) -> int:
+        """Bytes between fsyncs: what was asked, more while catching up or when fsync is slow, an eighth of the ring at most."""
+        every: int = self.message["fsync_every"]
+        rate: float = self.message["bytes_per_s"] or 0.0
+        return int(min(self.ring.capacity // 8, max(every, backlog // 2, 2 * rate * self.fsync_took_ns * 1e-9)))
+
+    def _sync_if_due(self, upto: int) -> None:
+        unsynced = self.written - self.slot.cursor
+        idle = now_ns() - self.last_sync_ns >= SYNC_NS
+        if unsynced >= self._distance(self.ring.framed - self.slot.cursor) or (unsynced > 0 and idle):
+            self._sync()
+
+    def _sync(self) -> bool:
+        """Make what was written durable, then move the cursor. Takes the position before the call."""
+        reached = self.written
+        try:
+            self.fsync_took_ns = self.sink.sync()
+        except SinkFailed as e:
+            self._failed(e)
+            return False
+        finally:
+            self.last_sync_ns = now_ns()
+        self.slot.advance(reached)
+        if self.trouble:
+            self.trouble = False
+            self.channel.send({"op": "sink_ok", "recording": self.recording})
+        return True
+
+    def _failed(self, e: SinkFailed) -> None:
+        """Report an error of the destination, wait a little, and write everything since the last good fsync again."""
+        self.channel.send({"op": "sink_error", "recording": self.recording, "text": str(e), "errno": e.errno})
+        self.written = self.slot.cursor
+        self.trouble = True
+        got = self.channel.receive(RETRY_S)
+        if got is not None and got[0]["op"] == "abandon":
+            raise Abandoned
+        self.sink.reopen_if_stale(e.errno)
+
+    def _next_file(self, mark: Event) -> None:
+        while True:
+            try:
+                self.sink.next_file(mark.position, mark.data["first_word"], self.header)
+            except SinkFailed as e:
+                self._failed(e)
+                continue
+            return
+
+    # -- the end of a file ---------------------------------------------------------------------------
+
+    def _finish(self, end: Event) -> None:
+        """Make the file durable, get its report, give it its name."""
+        while self.slot.cursor < end.position or self.sink.dirty:
+            if self._sync():
+                break
+            while self.written < end.position:
+                self._write(min(end.position - self.written, BLOCK_BYTES))
+        measured = self.sink.measured(end.position, len(self.header))
+        last = end.kind == events.END
+        self.channel.send({"op": "segment", "recording": self.recording, "last": last, **measured})
+        while True:
+            got = self.channel.receive()
+            if got is not None and got[0]["op"] == "commit":
+                break
+            if got is not None and got[0]["op"] == "abandon":
+                raise Abandoned
+        self._commit(got[0])
+
+    def _commit(self, message: Message) -> None:
+        while True:
+            try:
+                path = self.sink.commit(message["report"], self.header)
+            except SinkFailed as e:
+                self._failed_commit(e)
+                continue
+            self.channel.send({"op": "committed", "recording": self.recording, "path": path, "index": message["index"]})
+            return
+
+    def _failed_commit(self, e: SinkFailed) -> None:
+        fatal = e.errno == errno.EEXIST
+        self.channel.send({"op": "sink_error", "recording": self.recording, "text": str(e), "errno": e.errno, "fatal": fatal})
+        got = self.channel.receive(None if fatal else RETRY_S)
+        if got is not None and got[0]["op"] == "abandon":
+            raise Abandoned
+
+    def _skip_finished(self) -> None:
+        """After a predecessor's death: begin with the file that the cursor stands in, or that still has no name."""
+        self.slot.wait(0, self.log.offset, 0.0)
+        self._look()
+        position, first_word = self.start.position if self.start else 0, 0
+        while self.ends and self.ends[0].kind == events.MARK:
+            if self.slot.cursor < self.ends[0].position or self.sink.unfinished(position, first_word):
+                break
+            mark = self.ends.pop(0)
+            position, first_word = mark.position, mark.data["first_word"]
+            self.sink.step()
+        self.sink.continue_file(position, first_word, self.header)
+        self.written = self.slot.cursor
+
+
+def _serve(channel: Channel, ring: Ring) -> None:
+    """Wait for one recording and write it."""
+    slot: Slot | None = None
+    while True:
+        got = channel.receive()
+        if got is None:
+            continue
+        message = got[0]
+        if message["op"] == "claim":
+            slot = Slot.claim(ring, LOSSLESS | ESSENTIAL)
+            channel.send({"op": "granted", "recording": message["recording"], "slot": slot.index})
+        elif message["op"] == "resume":
+            slot = Slot.adopt(ring, message["slot"])
+            break
+        elif message["op"] == "record":
+            break
+    assert slot is not None
+    writer = NasWriter(ring, channel, slot, message)
+    try:
+        writer.sink.open(resume=writer.resumed)
+    except SinkFailed as e:
+        channel.send({"op": "dest_error", "recording": writer.recording, "text": str(e), "errno": e.errno})
+        slot.leave()
+        return
+    channel.send({"op": "dest_ok", "recording": writer.recording, "path": writer.sink.path, "free_bytes": writer.sink.free_bytes})
+    try:
+        writer.run()
+    except Abandoned:
+        channel.send({"op": "abandoned", "recording": writer.recording, "path": writer.sink.part_path})
+        os._exit(0)  # the slot stays as it is, for recovery
+    except Discarded:
+        slot.leave()
+        channel.send({"op": "discarded", "recording": writer.recording})
+        return
+    slot.leave()
+    _amend(channel, writer)
+
+
+def _amend(channel: Channel, writer: NasWriter) -> None:
+    """Replace the sidecar when the report has grown (a late analysis), until told that it is final."""
+    channel.send({"op": "finished", "recording": writer.recording})
+    while True:
+        got = channel.receive()
+        if got is None or got[0]["op"] not in ("amend", "final"):
+            continue
+        if got[0]["op"] == "final":
+            return
+        try:
+            writer.sink.amend(got[0]["report"], writer.header)
+            channel.send({"op": "amended", "recording": writer.recording, "error": None})
+        except SinkFailed as e:
+            channel.send({"op": "amended", "recording": writer.recording, "error": str(e)})
+
+
+def main() -> None:
+    """Write one recording, then end: a warm successor is waiting already."""
+    channel, ring = attach()
+    channel.send({"op": "ready"})
+
+    try:
+        _serve(channel, ring)
+    except Closed:
+        return
+
+
+if __name__ == "__main__":
+    main()

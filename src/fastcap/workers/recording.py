@@ -1,0 +1,217 @@
+"""One recording as the supervisor sees it: a small state machine fed by messages and deaths.
+
+    PREPARING  slots are granted, the destination looked at, the lock taken
+    RUNNING    the reader reads, the source runs
+    SAMPLED    source and reader are done; the next recording may start
+    DONE       every file is committed (or there is none to write); FAILED: with an error
+
+What happens in each state is in `fastcap.workers.supervisor`; this module keeps the facts and answers
+questions about them.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from fastcap._ring import Ring, now_ns
+from fastcap.events import GAP, Event
+from fastcap.workers.children import Source, Worker
+
+PREPARING, RUNNING, SAMPLED, DONE, FAILED = "preparing", "running", "sampled", "done", "failed"
+
+
+class Recording:
+    """Facts about one recording.
+
+    Parameters
+    ----------
+    spec : dict
+        The controller's message: see `fastcap.session`.
+    ring : Ring
+        For its counters.
+    """
+
+    def __init__(self, spec: dict[str, Any], ring: Ring, events_offset: int) -> None:
+        self.spec = spec
+        self.id: int = spec["recording"]
+        self.ring = ring
+        self.capacity: int = ring.capacity
+        self.word_bytes: int = spec["word_bytes"]
+        self.events_offset = events_offset
+        self.state = PREPARING
+        self.error: dict[str, str] | None = None
+        self.begun_ns = now_ns()
+        # who works for it
+        self.source: Source | None = None
+        self.source_status: int | None = None
+        self.source_tail = ""
+        self.source_gone = spec["source"]["kind"] != "command"
+        self.source_fd = -1  # the supervisor's own duplicate of the read end
+        self.source_stdout = -1  # the write end, until the source has it
+        self.writer: Worker | None = None
+        self.writer_slot: int | None = None
+        self.analysis: Worker | None = None
+        self.outputs: list[Worker] = []
+        self.waiting_for: set[str] = set()  # before the reader may begin
+        # what is known
+        self.baseline = 0  # the present reader's counter when it took over
+        self.taken_before = 0  # bytes read by readers that died
+        self.taken_known = True
+        self.bytes_read: int | None = None  # by the kernel's count, at the end
+        self.reading = False
+        self.eof: dict[str, Any] | None = None
+        self.end_state: dict[str, int] | None = None
+        self.stopped_why: str | None = None  # "interrupted", "cut", "failed": why we ended it ourselves
+        self.header: dict[str, Any] = {}
+        self.ended: dict[str, Any] | None = None
+        self.gaps: list[Event] = []
+        self.started_ns = self.begun_ns
+        self.pipe_bytes = 0
+        self.unknown_losses: list[dict[str, Any]] = []
+        self.replaced = {"reader": 0, "splitter": 0, "nas_writer": 0, "analysis": 0}
+        self.analysis_result: dict[str, Any] | None = None
+        self.analysis_pending = spec.get("analysis") is not None
+        self.pending_segment: dict[str, Any] | None = None
+        self.reports: list[dict[str, Any]] = []
+        self.files_done = spec.get("sink") is None
+        self.outputs_left = len(spec.get("outputs") or [])
+        self.output_results: list[dict[str, Any]] = []
+        self.sink_trouble: str | None = None
+        self.needs_file = False  # the analysis waits for the complete file
+
+    # -- questions ---------------------------------------------------------------------------------
+
+    @property
+    def over(self) -> bool:
+        """Nothing is left to do."""
+        return self.state in (DONE, FAILED)
+
+    @property
+    def bytes_seen(self) -> bool:
+        """Something of this recording has arrived in the ring."""
+        state = self.end_state or self.ring.reader_state()
+        return self.reading and state["recording"] == self.id and self.ring.head > state["start"]
+
+    @property
+    def sampled(self) -> bool:
+        """Source and reader are done, and the splitter has ended the stream."""
+        return self.source_gone and self.eof is not None and self.ended is not None
+
+    @property
+    def rate(self) -> list[int] | None:
+        """Words per second, [numerator, denominator]."""
+        rate: list[int] | None = self.header.get("rate") or self.spec.get("rate")
+        return rate
+
+    @property
+    def header_error(self) -> str | None:
+        """What was wrong with the stream's header."""
+        error: str | None = self.header.get("header_error")
+        return error
+
+    @property
+    def interrupted(self) -> bool:
+        """The user, or the user's death, ended it."""
+        return self.stopped_why == "interrupted"
+
+    @property
+    def wanted_words(self) -> int | None:
+        """The length asked for, in source words."""
+        wanted: int | None = self.header.get("max_words") or self.spec.get("max_words")
+        return wanted
+
+    @property
+    def complete(self) -> bool:
+        """All that was asked for arrived, from a source that ended well."""
+        if self.interrupted or self.stopped_why == "failed" or self.header_error or self.ended is None:
+            return False
+        if self.ended["why"] == "cut":
+            return True
+        expected = self.wanted_words or self.spec.get("expect_words")
+        if expected and self.ended["words"] + self.ended["words_lost"] < expected:
+            return False
+        failed_read = self.eof is not None and self.eof["error"] is not None
+        return not failed_read and self.source_status in (0, None) and not self.ended["odd_bytes"]
+
+    @property
+    def elapsed_s(self) -> float | None:
+        """Seconds between the first and the last bytes' arrival."""
+        state = self.end_state or self.ring.reader_state()
+        if not state["first_ns"]:
+            return None
+        return round((state["last_ns"] - state["first_ns"]) * 1e-9, 6)
+
+    @property
+    def pipe_full_s(self) -> float | None:
+        """Time the pipe stood full; null where the source is no pipe."""
+        state = self.end_state or self.ring.reader_state()
+        return round(state["pipe_full_ns"] * 1e-9, 6) if self.pipe_bytes else None
+
+    def high_water(self) -> int:
+        """Peak of bytes held for the writer, or for whoever holds memory."""
+        if self.writer_slot is None:
+            return self.ring.high_water
+        return int(self.ring.slot_state(self.writer_slot)["high_water"])
+
+    def started_at(self, first_word: int) -> str:
+        """Return the local time, ISO 8601, at which source word ``first_word`` was taken."""
+        started: str = self.spec["started"]
+        if not first_word or not self.rate:
+            return started
+        from datetime import datetime, timedelta
+
+        shift = timedelta(microseconds=first_word * self.rate[1] * 1_000_000 // self.rate[0])
+        return (datetime.fromisoformat(started) + shift).isoformat()
+
+    def source_report(self) -> dict[str, Any]:
+        """Return the report's ``source``."""
+        return {
+            "command": self.spec.get("command"),
+            "exit_status": self.source_status,
+            "stderr_tail": self.source_tail,
+            "read_error": self.eof["error"] if self.eof else None,
+        }
+
+    def accounting(self) -> dict[str, Any] | None:
+        """Return the conservation law's terms: what the kernel says was read against what became of it."""
+        state = self.end_state
+        if self.ended is None or state is None:
+            return None
+        kept, lost = self.ended["bytes"], self.ended["words_lost"] * self.word_bytes + self.ended["odd_lost"]
+        handled = state["end"] - state["start"] + state["dropped_bytes"]
+        return {
+            "bytes_read": self.bytes_read,
+            "kept_bytes": kept,
+            "lost_bytes": lost,
+            "discarded_after_cut_bytes": handled - kept - lost,
+            "in_flight_bytes": 0 if self.bytes_read is None else self.bytes_read - handled,
+        }
+
+    def take_event(self, event: Event) -> None:
+        """Note an event of this recording."""
+        if event.kind == GAP:
+            self.gaps.append(event)
+        if event.kind == 1:
+            self.started_ns = event.at_ns
+
+    def progress(self) -> dict[str, Any]:
+        """Return what people want to see while it runs or drains."""
+        state = self.ring.reader_state()
+        live = state["recording"] == self.id
+        head, start = self.ring.head, state["start"] if live else 0
+        slot = self.ring.slot_state(self.writer_slot) if self.writer_slot is not None else None
+        busy = slot["busy_since_ns"] if slot else 0
+        return {
+            "recording": self.id,
+            "state": self.state,
+            "bytes": (head if self.end_state is None else self.end_state["end"]) - start if live else None,
+            "dropped_bytes": state["dropped_bytes"] if live else 0,
+            "backlog_bytes": max(0, self.ring.framed - slot["cursor"]) if slot else 0,
+            "capacity_bytes": self.capacity,
+            "held_bytes": head - self.ring.tail,
+            "stalled_s": round((now_ns() - busy) * 1e-9, 3) if busy else 0.0,
+            "trouble": self.sink_trouble,
+            "elapsed_s": round((now_ns() - self.begun_ns) * 1e-9, 3),
+            "at": time.time(),
+        }

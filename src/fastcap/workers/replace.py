@@ -1,0 +1,227 @@
+"""Deaths: who is replaced, by whom, from which point on.
+
+Nobody is replaced before its pidfd is readable. The reader's successor waits warm and is told how many bytes
+the dead one had read, by the kernel's count; the splitter's goes on from the ring; the NAS writer's from the
+slot's cursor; an output's from what the kernel says was written; the analysis begins anew and says what it missed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from fastcap.workers.children import Worker
+from fastcap.workers.recording import RUNNING, Recording
+
+if TYPE_CHECKING:
+    from fastcap.workers.conduct import Conductor
+
+MANY = 8  # deaths of one role in one recording: it is not chance, and not mended by another start
+
+
+class Replacer:
+    """Replaces what dies in a session."""
+
+    def __init__(self, conductor: Conductor) -> None:
+        self.c = conductor
+        self.spare: Worker | None = None
+        self.counts_exact = True
+        self.output_fds: dict[int, tuple[int, int]] = {}
+        self.slots: dict[int, int] = {}
+        self._waits_for_spare: Recording | None = None
+        self._written_before: dict[int, int] = {}
+
+    # -- the reader ------------------------------------------------------------------------------
+
+    def self_test(self) -> None:
+        """See whether this kernel counts a child's reads so that a zombie's count is exact."""
+        ours, theirs = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.read(ours, 3)
+            os._exit(0)
+        try:
+            path = f"/proc/{pid}/io"
+            before = _rchar(path)
+            os.write(theirs, b"abc")
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            after = _rchar(path)
+            self.counts_exact = before is not None and after is not None and after - before == 3
+        finally:
+            os.waitpid(pid, 0)
+            os.close(ours)
+            os.close(theirs)
+
+    def warm_spare(self) -> None:
+        """Start the reader's successor."""
+        if self.spare is None:
+            self.spare = self.c.s.spawn("reader")
+            if self.c.opening.get("realtime"):
+                self.c.s.tell(self.spare, {"op": "realtime"})
+
+    def ready(self, worker: Worker) -> None:
+        """A worker has come up: perhaps somebody waits for it."""
+        if worker is self.spare and self._waits_for_spare is not None:
+            r, self._waits_for_spare = self._waits_for_spare, None
+            self._hand_over(r)
+        elif worker is self.c.splitter:
+            for r in self.c.recordings:
+                if r.ended is None and not r.over:
+                    self.c.s.tell(worker, {"op": "announce", **self.c._framing(r.spec)})
+
+    def _reader_died(self, dead: Worker) -> None:
+        r = self.c.current
+        if r is None or r.eof is not None:
+            self._promote()
+            return
+        r.replaced["reader"] += 1
+        state = self.c.s.ring.reader_state()
+        if r.state == RUNNING and state["recording"] == r.id and state["state"] == 2:
+            self._promote()  # it had ended the stream, and died before it could say so
+            self.c._on_eof(r, dead, {"op": "eof", "recording": r.id, "why": "eof", "error": None})
+            return
+        if r.state == RUNNING:
+            self._count(r, dead)
+        if self.spare is None or not self.spare.ready:
+            self.warm_spare()
+            self._waits_for_spare = r
+            return
+        self._hand_over(r)
+
+    def _count(self, r: Recording, dead: Worker) -> None:
+        count = dead.io_count("rchar") if self.counts_exact else None
+        if count is not None:
+            r.taken_before += count - r.baseline
+            return
+        state = self.c.s.ring.reader_state()
+        r.taken_before = self.c.s.ring.head - state["start"] + state["dropped_bytes"]
+        r.taken_known = False
+        after = max(0, self.c.s.ring.head - state["start"]) // r.word_bytes
+        entry = {"stage": "pipe", "after_word": after, "words": None, "certainty": "unknown", "at_s": r.elapsed_s}
+        r.unknown_losses.append(entry)
+
+    def _promote(self) -> None:
+        if self.spare is None:
+            self.warm_spare()
+        assert self.spare is not None
+        self.c.reader, self.spare = self.spare, None
+
+    def _hand_over(self, r: Recording) -> None:
+        """Let the spare go on. Its own count is taken while it sleeps."""
+        self._promote()
+        reader = self.c.reader
+        if r.state == RUNNING:
+            r.baseline = reader.io_count("rchar") or 0
+            message = {"op": "resume", "taken": r.taken_before, **self.c.reading(r)}
+            self.c.s.tell(reader, message, (r.source_fd,))
+        elif not r.waiting_for:
+            r.baseline = reader.io_count("rchar") or 0
+            self.c.s.tell(reader, {"op": "record", **self.c.reading(r)}, (r.source_fd,))
+        self.c.s.loop.later(0.05, self.c._warm_up)
+
+    # -- the others ------------------------------------------------------------------------------
+
+    def died(self, worker: Worker) -> None:
+        """Act on a worker's end."""
+        if self.c.s.finished:
+            return
+        if worker is self.c.reader:
+            self._reader_died(worker)
+        elif worker is self.spare:
+            self.spare = None
+            self.c.s.loop.later(0.5, self.c._warm_up)
+        elif worker is self.c.splitter:
+            self._splitter_died()
+        elif worker.role == "nas_writer":
+            self._writer_died(worker)
+        elif worker.role == "analysis":
+            self._analysis_died(worker)
+        elif worker.role == "tee_out" and worker.pid in self.output_fds:
+            self._output_died(worker)
+
+    def _splitter_died(self) -> None:
+        for r in self.c.recordings:
+            if not r.over:
+                r.replaced["splitter"] += 1
+        self.c.splitter = self.c.s.spawn("splitter")
+
+    def _writer_died(self, dead: Worker) -> None:
+        if dead in self.c.writers:
+            self.c.writers.remove(dead)
+            return
+        r = next((r for r in self.c.recordings if r.writer is dead), None)
+        if r is None or r.over:
+            return
+        if r.files_done:
+            r.writer = None
+            self.c._check_done(r)
+            return
+        r.replaced["nas_writer"] += 1
+        if r.writer_slot is None or r.replaced["nas_writer"] > MANY:
+            r.writer = None
+            self.c.fail(r, "WorkerError", f"the NAS writer died {r.replaced['nas_writer']} times; the data so far is in the session's folder")
+            return
+        r.writer = self.c.take("nas_writer")
+        r.writer.recording = r.id
+        r.pending_segment = None
+        message = {"op": "resume", "recording": r.id, "slot": r.writer_slot, **r.spec["sink"]}
+        self.c.s.tell(r.writer, message)
+        self.c.s.loop.later(0.5, self.c._warm_up)
+
+    def _analysis_died(self, dead: Worker) -> None:
+        if dead in self.c.analysts:
+            self.c.analysts.remove(dead)
+            return
+        r = next((r for r in self.c.recordings if r.analysis is dead), None)
+        slot = self.slots.pop(dead.pid, None)
+        if slot is not None:
+            self.c.s.tell(self.c.splitter, {"op": "free_slot", "slot": slot})
+        if r is None or r.over:
+            return
+        r.replaced["analysis"] += 1
+        if r.ended is not None or r.replaced["analysis"] > 1:
+            r.analysis = None
+            r.analysis_pending = False
+            how = f"the analysis process died {r.replaced['analysis']} times, last by {_how(dead.reap())}"
+            r.analysis_result = {"error": how, "restarts": r.replaced["analysis"]}
+            self.c._check_done(r)
+            return
+        r.analysis = self.c.take("analysis")
+        r.analysis.recording = r.id
+        self.c.s.tell(r.analysis, {"op": "record", "recording": r.id, **r.spec["analysis"]})
+
+    def _output_died(self, dead: Worker) -> None:
+        fd, index = self.output_fds.pop(dead.pid)
+        slot = self.slots.pop(dead.pid, None)
+        r = next(r for r in self.c.recordings if dead in r.outputs)
+        written, state = dead.io_count("wchar"), self.c.s.ring.reader_state()
+        worker = self.c.s.spawn("tee_out")
+        r.outputs[index] = worker
+        self.output_fds[worker.pid] = (fd, index)
+        if slot is None or state["recording"] != r.id:
+            self.c.s.tell(worker, {"op": "record", "recording": r.id, "index": index}, (fd,))
+            return
+        self.slots[worker.pid] = slot
+        self._written_before[index] = self._written_before.get(index, 0) + (written or 0)
+        position = state["start"] + self._written_before[index]
+        message = {"op": "resume", "recording": r.id, "index": index, "slot": slot, "position": position}
+        self.c.s.tell(worker, message, (fd,))
+
+    def output_over(self, worker: Worker) -> None:
+        """An output is complete or broken: let its descriptor go, so that its reader sees the end."""
+        fd, _ = self.output_fds.pop(worker.pid)
+        self.slots.pop(worker.pid, None)
+        os.close(fd)
+
+
+def _how(status: int) -> str:
+    return f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+
+
+def _rchar(path: str) -> int | None:
+    try:
+        with open(path) as f:
+            return next(int(line.split()[1]) for line in f if line.startswith("rchar"))
+    except OSError:
+        return None

@@ -1,0 +1,359 @@
+"""The files of one recording on the destination: every system call on that file system is here.
+
+A file is ``NAME.bin.part`` until it is complete. Completing: sidecar (written beside, synced, renamed), then
+the file's own rename, which never replaces anything, then fsync of the directory. All names are relative to
+a directory descriptor opened once: a mount that vanishes cannot turn into the local directory beneath it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import hashlib
+import os
+from typing import Any
+
+from fastcap._pump import sync, write_at
+from fastcap._ring import Slot, now_ns
+from fastcap.histogram import LatencyHistogram
+from fastcap.sidecar import build_sidecar, encode, sidecar_path
+from fastcap.workers.filenames import file_name, shifted_header
+
+STALL_NS = 250_000_000  # a call that takes longer is a stall: logged with start and length
+BLOCK_BYTES = 64 << 20  # distance of the running checksums by which verify names a wrong block
+_READ_BYTES = 1 << 20
+_RENAME_NOREPLACE = 1
+
+
+class SinkFailed(Exception):  # noqa: N818 - becomes fastcap.SinkError in the controller
+    """A system call on the destination failed."""
+
+    def __init__(self, doing: str, path: str, error: OSError | int) -> None:
+        self.errno = error if isinstance(error, int) else error.errno or 0
+        super().__init__(f"cannot {doing} {path}: {os.strerror(self.errno)}{_REMEDY.get(self.errno, '')}")
+
+
+_REMEDY = {
+    errno.ENOENT: "; create the directory, or name another with --to",
+    errno.EACCES: "; give yourself write permission there",
+    errno.ENOSPC: "; free space there: writing goes on by itself as long as the ring holds",
+    errno.EDQUOT: "; free some of your quota: writing goes on by itself as long as the ring holds",
+    errno.EEXIST: "; files are never overwritten: choose another name",
+    errno.EROFS: "; mount it writable",
+}
+
+
+class Sink:
+    """One recording's files.
+
+    Parameters
+    ----------
+    message : dict
+        ``directory``, ``name`` (without .bin), ``suffixes`` (of the second and later files: see
+        `fastcap.naming`), ``checksum`` ("sha256" or "none"), ``stalls`` (injected: [[at_s, for_s], ...]).
+    slot : Slot
+        The consumer slot whose ring memory is written.
+    """
+
+    def __init__(self, message: dict[str, Any], slot: Slot) -> None:
+        self.directory: str = message["directory"]
+        self.names: dict[str, Any] = message["names"]
+        self.checksum: str = message["checksum"]
+        self.injected: list[list[float]] = message.get("stalls") or []
+        self.slot = slot
+        self.dir_fd = self.fd = -1
+        self.index = 0
+        self.started_ns = 0
+        self.free_bytes = 0
+        self._begun = False  # next_file() has counted on, but not made the file yet
+        self._new_file(0, 0, b"")
+
+    def _new_file(self, position: int, first_word: int, prefix: bytes) -> None:
+        self.position = position  # of the file's first ring byte
+        self.first_word = first_word
+        self.prefix = prefix  # a rewritten header that stands before it
+        self.dirty = False
+        self.hash: Any = hashlib.sha256() if self.checksum == "sha256" else None
+        self.hashed = position
+        self.hashed_bytes = 0
+        self.blocks: list[str] = []
+        self.write_s, self.fsync_s = LatencyHistogram(), LatencyHistogram()
+        self.stalls: list[dict[str, float]] = []
+
+    # -- names -------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """File name of the present file, without .part."""
+        return file_name(self.names, self.index, self.first_word)
+
+    @property
+    def path(self) -> str:
+        """Path of the present file once it is complete."""
+        return os.path.join(self.directory, self.name)
+
+    @property
+    def part_path(self) -> str:
+        """Path of the present file until then."""
+        return self.path + ".part"
+
+    # -- opening -----------------------------------------------------------------------------------
+
+    def open(self, *, resume: bool = False) -> None:
+        """Check the destination and make the first part file; with ``resume`` only open the directory."""
+        try:
+            self.dir_fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fs = os.fstatvfs(self.dir_fd)
+        except OSError as e:
+            raise SinkFailed("use the destination", self.directory, e) from e
+        self.free_bytes = fs.f_bavail * fs.f_frsize
+        if not resume:
+            self._create()
+
+    def _create(self) -> None:
+        if self.fd >= 0:
+            return
+        for name in (self.name, str(sidecar_path(self.name))):
+            if self._exists(name):
+                raise SinkFailed("create", os.path.join(self.directory, name), errno.EEXIST)
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            self.fd = os.open(self.name + ".part", flags, 0o644, dir_fd=self.dir_fd)
+        except OSError as e:
+            raise SinkFailed("create", self.part_path, e) from e
+
+    def _exists(self, name: str) -> bool:
+        try:
+            os.stat(name, dir_fd=self.dir_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        except OSError as e:
+            raise SinkFailed("look at", os.path.join(self.directory, name), e) from e
+        return True
+
+    def begin(self, position: int, started_ns: int) -> None:
+        """Say where the recording's first byte lies and when it began."""
+        self.started_ns = started_ns
+        if self.index == 0 and self.hashed == 0:
+            self.position = self.hashed = position
+
+    def next_file(self, position: int, first_word: int, header: bytes) -> None:
+        """Begin the next file of a split recording with the board's header, its start rewritten.
+
+        Raises
+        ------
+        SinkFailed
+            Call it again.
+        """
+        if self.fd < 0 and not self._begun:
+            self.index += 1
+            self._new_file(position, first_word, shifted_header(header, first_word))
+            self._begun = True
+        self._create()
+        self._write_prefix()
+        self._begun = False
+
+    def _write_prefix(self) -> None:
+        if not self.prefix:
+            return
+        try:
+            done = os.pwrite(self.fd, self.prefix, 0)
+        except OSError as e:
+            raise SinkFailed("write", self.part_path, e) from e
+        if done != len(self.prefix):
+            raise SinkFailed("write", self.part_path, errno.EIO)
+        self._digest(self.prefix)
+
+    # -- writing -----------------------------------------------------------------------------------
+
+    def _hold(self) -> int:
+        """Return until when an injected stall holds the next call, 0: none."""
+        now = now_ns()
+        for at_s, for_s in self.injected:
+            begin = self.started_ns + int(at_s * 1e9)
+            if begin <= now < begin + int(for_s * 1e9):
+                return begin + int(for_s * 1e9)
+        return 0
+
+    def _note(self, histogram: LatencyHistogram, start_ns: int, took_ns: int) -> None:
+        histogram.record(took_ns)
+        if took_ns >= STALL_NS:
+            at_s = max(0, start_ns - self.started_ns) * 1e-9
+            self.stalls.append({"at_s": round(at_s, 6), "for_s": round(took_ns * 1e-9, 6)})
+
+    def write(self, position: int, size: int) -> int:
+        """Write ring bytes at their place in the file; return how many were taken.
+
+        Raises
+        ------
+        SinkFailed
+            Nothing of this call counts as written.
+        """
+        offset = len(self.prefix) + position - self.position
+        done, start, took = write_at(self.slot, self.fd, position, size, offset, self._hold())
+        self._note(self.write_s, start, took)
+        self.dirty = True
+        if done <= 0:
+            raise SinkFailed("write", self.part_path, -done if done else errno.EIO)
+        if self.hash is not None and position <= self.hashed < position + done:
+            skip = self.hashed - position
+            self._digest(self.slot.view(self.hashed, done - skip))
+            self.hashed = position + done
+        return int(done)
+
+    def _digest(self, data: Any) -> None:
+        """Hash in order, keeping the running digest at every block's edge."""
+        if self.hash is None:
+            return
+        view = memoryview(data)
+        while view.nbytes:
+            room = BLOCK_BYTES - self.hashed_bytes % BLOCK_BYTES
+            self.hash.update(view[:room])
+            self.hashed_bytes += min(room, view.nbytes)
+            view = view[room:]
+            if self.hashed_bytes % BLOCK_BYTES == 0:
+                self.blocks.append(self.hash.copy().hexdigest()[:16])
+
+    def sync(self) -> int:
+        """Fsync the file; return how long it took, ns."""
+        rc, start, took = sync(self.slot, self.fd, self._hold())
+        self._note(self.fsync_s, start, took)
+        if rc < 0:
+            raise SinkFailed("fsync", self.part_path, -rc)
+        self.dirty = False
+        return int(took)
+
+    def reopen_if_stale(self, error: int) -> None:
+        """After ESTALE or EBADF the descriptor is dead: open the part file anew, if it is there."""
+        if error not in (errno.ESTALE, errno.EBADF, errno.ENOTCONN):
+            return
+        try:
+            fd = os.open(self.name + ".part", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.dir_fd)
+        except OSError:
+            return  # still unreachable: the next write says so, and this is tried again
+        os.close(self.fd)
+        self.fd = fd
+
+    # -- after a predecessor's death -------------------------------------------------------------------
+
+    def unfinished(self, position: int, first_word: int) -> bool:
+        """Tell whether the present file of a split recording still stands under its part name."""
+        self.first_word = first_word
+        return self._exists(self.name + ".part")
+
+    def step(self) -> None:
+        """Count a file that is complete."""
+        self.index += 1
+
+    def continue_file(self, position: int, first_word: int, header: bytes) -> None:
+        """Open the part file that a dead predecessor left; its hash is made anew at the end, from the file."""
+        prefix = shifted_header(header, first_word) if self.index else b""
+        self._new_file(position, first_word, prefix)
+        self.hash = None
+        name = self.name if self._exists(self.name) else self.name + ".part"
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            self.fd = os.open(name, flags, 0o644, dir_fd=self.dir_fd)
+        except OSError as e:
+            raise SinkFailed("open", self.part_path, e) from e
+        self.dirty = True
+        if prefix:
+            os.pwrite(self.fd, prefix, 0)
+
+    def _hash_file(self, size: int) -> None:
+        """Hash the finished file by reading it back."""
+        self.hash = hashlib.sha256()
+        self.hashed_bytes, self.blocks = 0, []
+        offset = 0
+        while offset < size:
+            data = os.pread(self.fd, min(_READ_BYTES, size - offset), offset)
+            if not data:
+                raise SinkFailed("read back", self.part_path, errno.EIO)
+            self._digest(data)
+            offset += len(data)
+
+    def discard(self) -> None:
+        """Remove the part file of a recording that never began."""
+        if self.fd >= 0:
+            os.unlink(self.name + ".part", dir_fd=self.dir_fd)
+            os.close(self.fd)
+            self.fd = -1
+
+    # -- completing ------------------------------------------------------------------------------------
+
+    def measured(self, end: int, header_bytes: int) -> dict[str, Any]:
+        """Return what the pump knows of the present file, which ends at ring position ``end``."""
+        size = len(self.prefix) + end - self.position
+        if self.checksum == "sha256" and self.hash is None:
+            self._hash_file(size)
+        return {
+            "index": self.index,
+            "path": self.path,
+            "position": self.position,
+            "end": end,
+            "bytes": size,
+            "first_word": self.first_word,
+            "header_bytes": header_bytes,
+            "checksum": self.hash.hexdigest() if self.hash is not None else None,
+            "sink": {"write_s": self.write_s.to_dict(), "fsync_s": self.fsync_s.to_dict(), "stalls": self.stalls},
+        }
+
+    def commit(self, report: dict[str, Any], header: bytes) -> str:
+        """Write the sidecar, give the file its name, sync the directory; return the path.
+
+        Raises
+        ------
+        SinkFailed
+            The part file is complete and durable; calling again goes on where this stopped.
+        """
+        self.amend(report, header)
+        try:
+            if self._exists(self.name + ".part"):
+                self._rename_noreplace(self.name + ".part", self.name)
+            os.fsync(self.dir_fd)
+        except OSError as e:
+            raise SinkFailed("complete", self.path, e) from e
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+        return self.path
+
+    def amend(self, report: dict[str, Any], header: bytes) -> None:
+        """Write the sidecar, or replace this capture's own."""
+        text = header[8:].split(b"\0", 1)[0].decode("utf-8", "replace") if header else None
+        blocks = {"bytes": BLOCK_BYTES, "algorithm": "sha256-running", "values": self.blocks} if self.blocks else None
+        content = encode(
+            build_sidecar(
+                report, header_bytes=len(header), raw_header_text=text, first_word=self.first_word, blocks=blocks
+            )
+        )
+        final = str(sidecar_path(self.name))
+        temporary = final + ".part"
+        try:
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644, dir_fd=self.dir_fd)
+            with os.fdopen(fd, "wb") as f:
+                f.write(content)
+                f.flush()
+                os.fsync(fd)
+            os.rename(temporary, final, src_dir_fd=self.dir_fd, dst_dir_fd=self.dir_fd)
+        except OSError as e:
+            raise SinkFailed("write the sidecar", os.path.join(self.directory, final), e) from e
+
+    def _rename_noreplace(self, old: str, new: str) -> None:
+        """Rename without ever replacing: renameat2, or where a file system has it not, link and unlink."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.renameat2(self.dir_fd, old.encode(), self.dir_fd, new.encode(), _RENAME_NOREPLACE) == 0:
+            return
+        error = ctypes.get_errno()
+        if error not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise OSError(error, os.strerror(error))
+        try:
+            os.link(old, new, src_dir_fd=self.dir_fd, dst_dir_fd=self.dir_fd, follow_symlinks=False)
+        except OSError as e:
+            if e.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+                raise
+            if self._exists(new):
+                raise OSError(errno.EEXIST, os.strerror(errno.EEXIST)) from e
+            os.rename(old, new, src_dir_fd=self.dir_fd, dst_dir_fd=self.dir_fd)
+            return
+        os.unlink(old, dir_fd=self.dir_fd)

@@ -1,0 +1,243 @@
+"""The splitter process: frames the stream, writes its events, frees its memory. It is the tee.
+
+Flow: `fastcap._split` moves `framed` and `tail` without the GIL and comes back with reasons; this module
+answers them. Per recording it finds the header, knows the source's word index at every position (drops
+included), and from that where files are cut and where the recording ends:
+
+    source word = (position - data start) / word size + words dropped before
+
+A new splitter takes `framed`, `tail` and the events as they stand, and is told the open recordings again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from fastcap import _split, events
+from fastcap._ring import Ring, now_ns
+from fastcap._split import SplitLoop
+from fastcap.events import Event, EventReader
+from fastcap.wire import Channel, Closed, Message
+from fastcap.workers._start import attach
+from fastcap.workers.framing import Framing
+
+TICK_NS = 100_000_000
+ENDED = 2  # of the reader's recording state
+
+
+class Splitter:
+    """Answers the loop's reasons, one recording at a time, in the order they were announced."""
+
+    def __init__(self, ring: Ring, channel: Channel) -> None:
+        self.ring = ring
+        self.channel = channel
+        self.loop = SplitLoop(ring)
+        self.log_bytes = ring.events
+        self.announced: dict[int, Message] = {}
+        self.now: Framing | None = None
+        self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Take drops that already are events from the events, not from a count that may lag behind them."""
+        self.past: list[Event] = list(EventReader(self.ring).poll())
+        drops = [e.data["drop"] + 1 for e in self.past if e.kind == events.GAP]
+        self.loop.drops_done(max([self.loop.drops_done_count, *drops]))
+
+    # -- events ----------------------------------------------------------------------------------
+
+    def emit(self, kind: int, position: int, payload: bytes | dict[str, Any], *, ended: int = 0) -> None:
+        """Append a record: its bytes, then `events`. The caller moves `framed` afterwards."""
+        body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        assert self.now is not None
+        record = events.encode(Event(kind, position, self.now.recording, now_ns(), body))
+        os.pwrite(self.ring.events_fd, record, self.log_bytes)
+        self.log_bytes += len(record)
+        self.loop.commit_events(self.log_bytes, ended)
+
+    # -- a recording's life ------------------------------------------------------------------------
+
+    def on_recording(self) -> None:
+        """Begin the recording the reader has begun, or note that it has ended."""
+        state = self.ring.reader_state()
+        recording = state["recording"]
+        if self.now is None and recording in self.announced and recording > self.ring.ended_recording:
+            self._begin(self.announced.pop(recording), state["start"])
+        if state["state"] == ENDED:
+            self._reader_ended(state)
+
+    def _begin(self, message: Message, start: int) -> None:
+        now = self.now = Framing(message, start)
+        mine = [e for e in self.past if e.recording == now.recording]
+        self.past = []
+        self.loop.can_wait = message["can_wait"]
+        self.loop.word_bytes = now.word_bytes
+        self.loop.quiet_limit = False
+        now.restore(mine)
+        if not any(e.kind == events.START for e in mine):
+            start_info = {"command": message.get("command"), "wall": message.get("wall"), "word": now.word_bytes}
+            self.emit(events.START, start, start_info)
+        if start > self.ring.framed:
+            self.loop.publish_framed(start)
+        if now.header_known and not any(e.kind == events.HEADER for e in mine):
+            self.emit(events.HEADER, start, b"")
+        self._aim()
+
+    def _aim(self) -> None:
+        """Tell the loop how far it may go by itself, and from where arrivals are timed."""
+        assert self.now is not None
+        self.loop.limit = self.now.limit
+        self.loop.clock_start = self.now.data_start
+        self.loop.clock_lost = self.now.lost_words * self.now.word_bytes
+        rate = self.now.rate
+        self.loop.clock_ns_per_byte = float(10**9 / (rate * self.now.word_bytes)) if rate else 0.0
+
+    def on_limit(self) -> None:
+        """Look at the header, cut a file, or end the recording: whatever stands at `framed`."""
+        now = self.now
+        if now is None:
+            self.loop.limit = self.ring.framed
+            self.loop.quiet_limit = True
+            return
+        if not now.header_known:
+            self._find_header(now, final=False)
+        elif now.mark_due(self.ring.framed):
+            self.emit(events.MARK, self.ring.framed, now.take_mark(self.ring.framed))
+        elif self.ring.framed == now.cut:
+            self._end("cut")
+            return
+        self._aim()
+
+    def _find_header(self, now: Framing, *, final: bool) -> None:
+        have = self.ring.head - now.start
+        prefix = self.ring.bytes_at(now.start, min(have, 16))
+        if not now.look_for_header(prefix, have, final=final):
+            return
+        raw = self.ring.bytes_at(now.start, now.header_bytes)
+        if raw:
+            now.parse(raw)
+        self.emit(events.HEADER, now.start, raw)
+        self.channel.send({"op": "header", "recording": now.recording, **now.header_report()})
+
+    def on_drops(self, *, final: bool = False) -> None:
+        """Make closed drop entries events; at the end of the stream the open one, too."""
+        made = self.ring.reader_state()["drops"]
+        while (n := self.loop.drops_done_count) < made:
+            position, dropped, _, at_ns = self.ring.drop(n)
+            if position >= self.ring.head and not final:
+                return
+            if self.now is not None:
+                if position >= self.now.cut or position > self.ring.framed:
+                    return
+                gap = self.now.take_gap(position, dropped)
+                self.emit(events.GAP, position, {**gap, "drop": n, "dropped_ns": at_ns})
+            self.loop.drops_done(n + 1)  # beyond the cut a drop is no gap: nobody was to have it
+            if self.now is not None:
+                self._aim()
+
+    def _reader_ended(self, state: dict[str, int]) -> None:
+        if self.now is not None and state["recording"] == self.now.recording:
+            self._drain_to(self.now, state["end"])
+        if self.now is None:
+            self.on_drops(final=True)
+
+    def _drain_to(self, now: Framing, end: int) -> None:
+        """Frame what is left below the reader's end, then end the recording there."""
+        if not now.header_known:
+            self._find_header(now, final=True)
+            self._aim()
+        while self.now is not None:
+            self.on_drops(final=True)
+            framed = self.ring.framed
+            target = min(end, now.limit, self._next_drop(end))
+            if target > framed:
+                self.loop.publish_framed(target)
+            elif framed >= min(end, now.cut) and not now.mark_due(framed):
+                self._end("cut" if framed == now.cut else "end")
+            else:
+                self.on_limit()
+
+    def _next_drop(self, end: int) -> int:
+        """Return the position of the first drop that is no event yet: framed must stop there."""
+        if self.loop.drops_done_count == self.ring.reader_state()["drops"]:
+            return end
+        return int(self.ring.drop(self.loop.drops_done_count)[0])
+
+    def _end(self, why: str) -> None:
+        now = self.now
+        assert now is not None
+        self._sample()
+        framed = self.ring.framed
+        summary = {**now.summary(framed), "why": why}
+        self.emit(events.END, framed, summary, ended=now.recording)
+        self.loop.limit = framed
+        self.loop.quiet_limit = True
+        self.now = None
+        self.channel.send({"op": "ended", "recording": now.recording, **summary, **now.clock_report()})
+        state = self.ring.reader_state()
+        if state["state"] == ENDED:
+            self._reader_ended(state)
+
+    def _repeat_end(self, recording: int) -> None:
+        """Tell again how a recording ended that a predecessor had brought to its end."""
+        end = next(e for e in self.past if e.kind == events.END and e.recording == recording)
+        self.channel.send({"op": "ended", "recording": recording, **end.data})
+
+    # -- the loop ----------------------------------------------------------------------------------
+
+    def _sample(self) -> None:
+        sample = self.loop.take_sample()
+        if sample is not None and self.now is not None:
+            self.now.clock_sample(*sample)
+
+    def on_commands(self) -> None:
+        """Take what the supervisor said."""
+        while (got := self.channel.poll()) is not None:
+            message, _ = got
+            if message["op"] == "announce":
+                if message["recording"] <= self.ring.ended_recording:
+                    self._repeat_end(message["recording"])
+                    continue
+                self.announced[message["recording"]] = message
+                self.channel.send({"op": "announced", "recording": message["recording"]})
+                self.on_recording()
+            elif message["op"] == "free_slot":
+                self.loop.free_slot(message["slot"])
+
+    def run(self) -> None:
+        """Serve until the supervisor closes the socket."""
+        self.on_commands()
+        while True:
+            why = self.loop.run(TICK_NS)
+            if why & (_split.COMMAND | _split.TICK):
+                self.on_commands()
+            if why & _split.SLOTS:
+                self.loop.serve_slots()
+            if why & _split.DROPS:
+                self.on_drops()
+            if why & _split.RECORDING:
+                self.on_recording()
+            if why & _split.LIMIT:
+                self.on_limit()
+            if why & _split.TICK:
+                self._sample()
+                self.channel.flush()
+                self.on_recording()
+
+
+def main() -> None:
+    """Run the splitter of the session whose descriptors were inherited."""
+    channel, ring = attach()
+    channel.send({"op": "ready"})
+    import fastcap.clock  # noqa: F401 - after the hand-shake: the first recording needs it, starting does not
+    import fastcap.stream  # noqa: F401
+
+    try:
+        Splitter(ring, channel).run()
+    except Closed:
+        return
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,273 @@
+"""The supervisor process: parent of the source and of every worker, and the only one the controller talks to.
+
+Flow: one poll loop over the controller's socket, the workers' sockets, pidfds, the source's stderr, and a few
+timers. Messages move recordings through their states (`fastcap.workers.recording`); what a recording needs
+from processes is in `fastcap.workers.conduct`. It never touches samples and never runs the user's code.
+The controller's socket closing, or its process ending, means: stop the source, drain, finish.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import select
+import shutil
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from fastcap._ring import Ring, now_ns
+from fastcap.errors import FastcapError, RingError
+from fastcap.events import EventReader
+from fastcap.wire import Channel, Closed, Message
+from fastcap.workers.children import Worker
+from fastcap.workers.conduct import Conductor
+from fastcap.workers.statusfile import StatusFile
+
+FIRST_BYTES = 64 << 20  # ready before the first byte; the rest follows in the background
+STEP_BYTES = 16 << 20
+STATUS_S = 1.0
+
+
+class Loop:
+    """A poll loop with callbacks by descriptor and timers."""
+
+    def __init__(self) -> None:
+        self._poll = select.poll()
+        self._ready: dict[int, Callable[[], None]] = {}
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._count = 0
+
+    def watch(self, fd: int, callback: Callable[[], None]) -> None:
+        """Call ``callback`` whenever ``fd`` is readable."""
+        self._ready[fd] = callback
+        self._poll.register(fd, select.POLLIN)
+
+    def forget(self, fd: int) -> None:
+        """Stop watching ``fd``."""
+        if self._ready.pop(fd, None) is not None:
+            self._poll.unregister(fd)
+
+    def later(self, seconds: float, callback: Callable[[], None]) -> None:
+        """Call ``callback`` once, after ``seconds``."""
+        self._count += 1
+        heapq.heappush(self._timers, (time.monotonic() + seconds, self._count, callback))
+
+    def turn(self) -> None:
+        """Wait for something to do, and do it."""
+        left = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else 1.0
+        for fd, _ in self._poll.poll(left * 1000):
+            callback = self._ready.get(fd)
+            if callback is not None:
+                callback()
+        while self._timers and self._timers[0][0] <= time.monotonic():
+            heapq.heappop(self._timers)[2]()
+
+
+class Supervisor:
+    """The session: its folder, its ring, its workers, and the controller's wishes.
+
+    Parameters
+    ----------
+    controller : Channel
+        To the user's process.
+    """
+
+    def __init__(self, controller: Channel) -> None:
+        self.controller: Channel | None = controller
+        self.loop = Loop()
+        self.workers: list[Worker] = []
+        self.closing = False
+        self.finished = False
+        self.folder = ""
+        self.notices: list[str] = []
+
+    # -- the session ---------------------------------------------------------------------------------
+
+    def open(self, message: Message) -> None:
+        """Make folder and ring, start the workers that every recording needs.
+
+        Raises
+        ------
+        RingError
+            No room, or the folder cannot be made.
+        """
+        self.folder = message["folder"]
+        self.capacity: int = message["ring_bytes"]
+        self.dir_fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        self.ring = Ring.create(self.dir_fd, self.capacity)
+        readonly = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
+        self.data_ro = os.open("data", readonly, dir_fd=self.dir_fd)
+        self.events_ro = os.open("events", readonly, dir_fd=self.dir_fd)
+        self.log = EventReader(self.ring)
+        self.status = StatusFile(message, self.folder)
+        self.conductor = Conductor(self)
+        self.conductor.start_workers(message)
+        self.ring.allocate(min(FIRST_BYTES, self.capacity))
+        threading.Thread(target=self._allocate_rest, daemon=True).start()
+
+    def _allocate_rest(self) -> None:
+        """Allocate in the background; a failure ends the capture, all that arrived is safe."""
+        while self.ring.ready < self.capacity and not self.finished:
+            try:
+                self.ring.allocate(self.ring.ready + STEP_BYTES)
+            except RingError as e:
+                self.notices.append(str(e))
+                self.loop.later(0.0, self.conductor.out_of_memory)
+                return
+
+    def spawn(self, role: str) -> Worker:
+        """Start a worker with the descriptors that its role may have, and watch it."""
+        writable = role == "reader"
+        data = self.ring.data_fd if writable else self.data_ro
+        log = self.ring.events_fd if role == "splitter" else self.events_ro
+        worker = Worker(role, [self.ring.control_fd, data, log])
+        self.workers.append(worker)
+        self.loop.watch(worker.channel.fileno(), lambda: self._hear(worker))
+        self.loop.watch(worker.pidfd, lambda: self._gone(worker))
+        return worker
+
+    def tell(self, worker: Worker, message: Message, fds: tuple[int, ...] = ()) -> None:
+        """Send a worker a message and wake it, wherever it sleeps. A dead one is dealt with by its pidfd."""
+        try:
+            worker.channel.send(message, fds)
+        except Closed:
+            return
+        self.ring.command()
+
+    def _hear(self, worker: Worker) -> None:
+        try:
+            while (got := worker.channel.poll()) is not None:
+                self.conductor.heard(worker, got[0])
+        except Closed:
+            self.loop.forget(worker.channel.fileno())
+
+    def _gone(self, worker: Worker) -> None:
+        """A worker is really gone: hear its last words, then let the conductor replace it."""
+        self._hear(worker) if worker.channel.fileno() >= 0 else None
+        self.loop.forget(worker.pidfd)
+        self.loop.forget(worker.channel.fileno())
+        self.workers.remove(worker)
+        self.conductor.died(worker)
+        worker.reap()
+        worker.channel.close()
+
+    # -- the controller --------------------------------------------------------------------------------
+
+    def say(self, message: Message, fds: tuple[int, ...] = ()) -> None:
+        """Tell the controller; one that is gone or stopped is not waited for."""
+        if self.controller is None:
+            return
+        try:
+            if message["op"] != "progress" or not self.controller.pending:
+                self.controller.send(message, fds)
+        except Closed:
+            self._controller_gone()
+
+    def _from_controller(self) -> None:
+        assert self.controller is not None
+        try:
+            while self.controller is not None and (got := self.controller.poll()) is not None:
+                self._obey(*got)
+        except Closed:
+            self._controller_gone()
+
+    def _obey(self, message: Message, fds: list[int]) -> None:
+        op = message["op"]
+        if op == "record":
+            self.conductor.record(message, fds)
+        elif op == "attach":
+            self.say({"op": "attached"}, (self.ring.control_fd, self.data_ro, self.events_ro))
+        elif op == "stop":
+            self.conductor.stop("interrupted")
+        elif op == "close":
+            self.closing = True
+            self._finish_if_idle()
+        elif op == "leave":
+            self._leave()
+
+    def _controller_gone(self) -> None:
+        """The user's process ended: stop the source, drain, finish."""
+        if self.controller is None:
+            return
+        self.loop.forget(self.controller.fileno())
+        self.controller.close()
+        self.controller = None
+        self.closing = True
+        self.conductor.stop("interrupted")
+        self.conductor.free_foreign_slots()
+        self._finish_if_idle()
+
+    def _leave(self) -> None:
+        """Second Ctrl-C: end at once; the folder stays for recovery."""
+        self.conductor.kill_all()
+        self.status.close(left_behind=True)
+        self.finished = True
+
+    def _finish_if_idle(self) -> None:
+        """Once everything is drained: end the workers, remove the folder (unless something still needs it)."""
+        if not self.closing or self.conductor.busy or self.finished:
+            return
+        self.finished = True
+        for worker in self.workers:
+            worker.channel.close()
+        self.ring.command()
+        kept = self.conductor.keep_folder
+        self.status.close(left_behind=kept)
+        if not kept:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        self.say({"op": "closed", "folder": self.folder if kept else None})
+
+    # -- running -----------------------------------------------------------------------------------------
+
+    def _tick(self) -> None:
+        self.status.write(self.conductor.progress())
+        for progress in self.conductor.progress():
+            self.say({"op": "progress", **progress})
+        self.loop.later(STATUS_S / 4, self._tick)
+
+    def run(self) -> None:
+        """Serve until closed and drained."""
+        assert self.controller is not None
+        self.loop.watch(self.controller.fileno(), self._from_controller)
+        self.loop.later(STATUS_S / 4, self._tick)
+        self._from_controller()
+        while not self.finished:
+            self.loop.turn()
+            if self.controller is not None and self.controller.pending:
+                self.controller.flush()
+            self._finish_if_idle()
+
+    def reap_all(self) -> None:
+        """Wait for the workers' ends: their sockets are closed."""
+        for worker in self.workers:
+            worker.reap()
+
+
+def main() -> None:
+    """Run the session of the controller whose socket was inherited."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the controller decides; see its process's end below
+    controller = Channel.from_fd(int(sys.argv[1]))
+    supervisor = Supervisor(controller)
+    got = controller.receive(30.0)
+    if got is None:
+        return
+    try:
+        supervisor.open(got[0])
+    except (FastcapError, OSError) as e:
+        shutil.rmtree(got[0]["folder"], ignore_errors=True)
+        controller.send({"op": "failed", "error": "RingError", "text": str(e)})
+        return
+    supervisor.say({"op": "open", "pid": os.getpid(), "capacity": supervisor.capacity, "at_ns": now_ns()})
+    try:
+        supervisor.run()
+    finally:
+        supervisor.reap_all()
+
+
+if __name__ == "__main__":
+    main()

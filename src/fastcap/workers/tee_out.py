@@ -1,0 +1,69 @@
+"""An output of ``fastcap tee``: ring -> descriptor, in order, as fast as the descriptor takes it.
+
+Control: ``record`` brings the descriptor; the slot is granted before the source is read; ``output`` goes back
+with how far it came. A killed one is replaced at its start position plus what it wrote (``wchar``).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from fastcap import events
+from fastcap._pump import set_pipe_size, write_stream
+from fastcap._ring import ESSENTIAL, LOSSLESS, Ring, Slot
+from fastcap.events import EventReader
+from fastcap.wire import Channel, Closed
+from fastcap.workers._start import attach
+
+PIPE_BYTES = 1 << 20
+
+
+def _start_of(slot: Slot, log: EventReader, recording: int, channel: Channel) -> int:
+    """Wait for the recording to begin; return its position."""
+    while True:
+        slot.wait(1 << 63, log.offset, 0.1)
+        for event in log.poll():
+            if event.kind == events.START and event.recording == recording:
+                return event.position
+        channel.poll()
+
+
+def _serve(channel: Channel, ring: Ring, message: dict[str, Any], fd: int) -> None:
+    recording: int = message["recording"]
+    set_pipe_size(fd, PIPE_BYTES)
+    if message["op"] == "resume":
+        slot = Slot.adopt(ring, message["slot"])
+        position: int = message["position"]
+    else:
+        slot = Slot.claim(ring, LOSSLESS | ESSENTIAL)
+        channel.send({"op": "granted", "recording": recording, "slot": slot.index})
+        position = _start_of(slot, EventReader(ring), recording, channel)
+    slot.advance(position)
+    while True:
+        position, error = write_stream(slot, fd, recording, position)
+        if error or (ring.ended_recording >= recording and position >= ring.framed):
+            break
+        channel.poll()
+    slot.leave()
+    os.close(fd)
+    text = os.strerror(error) if error else None
+    channel.send({"op": "output", "recording": recording, "index": message["index"], "errno": error, "error": text})
+
+
+def main() -> None:
+    """Serve one output, then end."""
+    channel, ring = attach()
+    channel.send({"op": "ready"})
+    try:
+        while True:
+            got = channel.receive()
+            if got is not None and got[0]["op"] in ("record", "resume"):
+                _serve(channel, ring, got[0], got[1][0])
+                return
+    except Closed:
+        return
+
+
+if __name__ == "__main__":
+    main()
