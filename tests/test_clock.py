@@ -161,6 +161,29 @@ def test_a_loss_just_before_the_end_of_a_long_capture_is_still_seen() -> None:
     assert lost_words(recorder) == pytest.approx(50_000, abs=DETECTABLE)
 
 
+def test_a_loss_just_before_the_recorder_thins_is_still_seen() -> None:
+    recorder = ClockRecorder()
+    for k in range(MAX_SAMPLES + 1):
+        recorder.add(250_000_000 * k, RATE_HZ * k // 4 - (50_000 if k > MAX_SAMPLES - 3 else 0))
+
+    assert len(recorder) < MAX_SAMPLES
+    assert lost_words(recorder) == pytest.approx(50_000, abs=DETECTABLE)
+
+
+@pytest.mark.parametrize("lost", [0, 40_000])
+def test_a_busy_machine_that_is_late_every_other_second_adds_up_to_nothing(lost: int) -> None:
+    stalls = [(4.0 * k, 0.02, 0.012) for k in range(1, 500)]  # 20 ms late, made up for within 1.7 s
+    recorder = board(2010, stalls=stalls, losses=[(1000, lost)])
+
+    assert lost_words(recorder) == pytest.approx(lost, abs=DETECTABLE if lost else 0)
+
+
+def test_the_rest_of_a_loss_that_spans_two_windows_is_counted_with_it() -> None:
+    recorder = board(30, losses=[(10.05, 8000), (10.3, 3000)], jitter_s=1e-6)
+
+    assert lost_words(recorder) == pytest.approx(11_000, abs=500)
+
+
 def test_a_last_arrival_that_is_late_is_no_loss() -> None:
     # nothing comes after it that could tell
     assert lost_words(board(20, stalls=[(19.6, 1, 1)])) == 0

@@ -71,11 +71,14 @@ def test_gaps_are_annotated_at_their_place_in_the_file_and_later_ones_count_earl
     assert sidecar["captures"][1]["core:datetime"] == "2026-11-22T02:00:00.125554Z"  # 4196 words of 0.5 us
 
 
-def test_gaps_of_a_later_file_of_a_split_are_placed_from_its_first_word() -> None:
-    report = make_report(words_lost=10, ledger=[entry(1_000_500, 10)])
+def test_a_later_file_of_a_split_counts_its_gaps_from_its_own_first_word() -> None:
+    report = make_report(words_lost=10, ledger=[entry(500, 10)])
 
-    assert [gap.file_word for gap in exact_gaps(report, first_word=1_000_000)] == [500]
-    assert build(report, first_word=1_000_000)["captures"][1]["core:global_index"] == 1_000_510
+    captures = build(report, first_word=1_000_000)["captures"]
+
+    assert [c["core:sample_start"] for c in captures] == [0, 500]
+    assert [c["core:global_index"] for c in captures] == [1_000_000, 1_000_510]
+    assert captures[1]["core:datetime"] == "2026-11-22T02:00:00.123711Z"  # 510 words after the file's start
 
 
 def test_estimated_losses_are_annotated_but_shift_no_index() -> None:

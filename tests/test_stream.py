@@ -207,7 +207,7 @@ def test_garbage_after_the_magic_raises_nothing_else(garbage, begin, payload):
     assert header.sample_rate_hz > 0
 
 
-@given(st.text(max_size=60), st.text(max_size=60))
+@given(st.text(max_size=30), st.text(max_size=30))
 def test_any_text_in_the_lines_raises_nothing_else(command, start):
     text = f"# command line: {command}\n# recording start: {start}\n".encode(errors="surrogatepass")
     try:

@@ -70,8 +70,8 @@ class Content:
         if have == needed and self.blocks["algorithm"] == BLOCKS_ALGORITHM:
             return self.blocks
         self.problems = (
-            f"sidecar: {have} block checksums ({self.blocks['algorithm']}) where {needed} ({BLOCKS_ALGORITHM}) "
-            "belong; which block is wrong cannot be told",
+            f"sidecar: {have} block checksums ({self.blocks['algorithm']}) where {needed} "
+            f"({BLOCKS_ALGORITHM}) belong; which block is wrong cannot be told",
         )
         return None
 

@@ -19,97 +19,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastcap import spec as _spec
-from fastcap.errors import SinkError
-from fastcap.model import Report
+from fastcap.capture import Capture
 from fastcap.ringsize import checked_ring_bytes
-from fastcap.session import Recording, Session
+from fastcap.session import Session
 from fastcap.sources import SourceSpec, check_startable, resolve_source
 
 if TYPE_CHECKING:
     from fastcap.live import Stream
-    from fastcap.trace import Trace
+
+__all__ = ["Board", "Capture", "open"]
 
 Source = str | Path | Sequence[str] | int
-
-
-class Capture:
-    """One recording: under way, draining, or complete.
-
-    Attributes
-    ----------
-    sampled : bool
-        The source has ended and every byte it gave is accounted for.
-    done : bool
-        The file is complete and named, and the analysis has run.
-    """
-
-    def __init__(self, recording: Recording, analysis: bool) -> None:
-        self._recording = recording
-        self._analysis = analysis
-
-    @property
-    def sampled(self) -> bool:
-        """The source has ended; the board is free."""
-        return self._recording.sampled
-
-    @property
-    def done(self) -> bool:
-        """Everything is complete."""
-        return self._recording.done
-
-    def wait(self, timeout_s: float | None = None) -> Capture:
-        """Block until done.
-
-        Raises
-        ------
-        FastcapError
-            The recording failed; what arrived is still in the ring or the part file.
-        TimeoutError
-            ``timeout_s`` is over; the recording goes on.
-        """
-        if not self._recording.wait_for(lambda: self._recording.done, timeout_s):
-            raise TimeoutError(f"not done within {timeout_s} s; the destination may be stalled: wait() again")
-        return self
-
-    @property
-    def reports(self) -> tuple[Report, ...]:
-        """The report of each file, in order; more than one with ``split``. Waits until done."""
-        self.wait()
-        return tuple(Report(r) for r in self._recording.reports)
-
-    @property
-    def report(self) -> Report:
-        """The report (of the last file, with ``split``). Waits until done."""
-        return self.reports[-1]
-
-    @property
-    def path(self) -> Path | None:
-        """The complete file; None where nothing is written. Waits until done."""
-        path = self.report["path"]
-        return Path(path) if path else None
-
-    @property
-    def progress(self) -> Mapping[str, Any]:
-        """The latest of what is known while it runs: bytes, backlog, losses."""
-        return dict(self._recording.progress)
-
-    def trace(self) -> Trace:
-        """Open the complete file.
-
-        Raises
-        ------
-        SinkError
-            Nothing was written.
-        """
-        from fastcap.trace import load
-
-        if self.path is None:
-            raise SinkError("this recording was not written (to=None): there is no file to open")
-        return load(self.path)
-
-    def __repr__(self) -> str:
-        state = "done" if self.done else "draining" if self.sampled else "running"
-        return f"<Capture {self._recording.number}: {state}>"
 
 
 class Board:
@@ -129,15 +49,27 @@ class Board:
         self._ring_wanted = ring
         self._realtime = realtime
         self.session: Session | None = None
+        self._captures: list[Capture] = []
 
-    def open_session(self, *, writes: bool = True, analyses: bool = False, fsync_every: int | None = None) -> Session:
-        """Start the session if it does not run yet; it serves every later recording."""
+    def ring_bytes(self, fsync_every: int | str | None = None) -> int:
+        """Return the size of the session's ring, or of the one that it will have.
+
+        Raises
+        ------
+        RingError
+            There is no room for it, or it is too small for this distance between fsyncs.
+        """
+        if self.session is not None:
+            return self.session.ring_bytes
+        return checked_ring_bytes(_spec.size(self._ring_wanted), fsync_every=_spec.size(fsync_every))
+
+    def open_session(self, message: Mapping[str, Any]) -> Session:
+        """Start the session, with what this recording needs, unless it runs; it serves every later one."""
         if self.session is None:
-            wanted = _spec.size(self._ring_wanted)
-            ring_bytes = checked_ring_bytes(wanted, fsync_every=fsync_every)
             self.session = Session(
-                ring_bytes, label=self.source.label, realtime=self._realtime, writes=writes, analyses=analyses
-            )
+                message["ring_bytes"], label=self.source.label, realtime=self._realtime,
+                writes=message["sink"] is not None, analyses=message["analysis"] is not None,
+            )  # fmt: skip
         return self.session
 
     def record(
@@ -197,20 +129,31 @@ class Board:
         message, fds = _spec.recording(
             self.source, length=length, samples=samples, to=to, meta=meta or {}, name=name, split=split,
             analyse=analyse, checksum=checksum, fsync_every=fsync_every, on_full=on_full,
-            check_first=check_first, statistics=statistics, stalls=stalls, ring=self._ring_wanted,
+            check_first=check_first, statistics=statistics, stalls=stalls,
+            ring_bytes=self.ring_bytes(fsync_every),
         )  # fmt: skip
-        check_startable(self.source)
-        session = self.open_session(
-            writes=message["sink"] is not None, analyses=message["analysis"] is not None,
-            fsync_every=_spec.size(fsync_every),
-        )  # fmt: skip
-        recording = session.record(message, fds)
-        for fd in fds:
-            os.close(fd)
-        capture = Capture(recording, message["analysis"] is not None)
+        capture = self.begin(message, fds)
         if wait:
             return capture.wait()
-        recording.wait_for(lambda: recording.sampled)
+        capture.recording.wait_for(lambda: capture.sampled)
+        return capture
+
+    def begin(self, message: dict[str, Any], fds: Sequence[int] = ()) -> Capture:
+        """Begin what `fastcap.spec.recording` wrote out, and return at once; ``fds`` are closed.
+
+        Raises
+        ------
+        SourceError, RingError, WorkerError
+            The source cannot be started, or there can be no session.
+        """
+        try:
+            check_startable(self.source)
+            recording = self.open_session(message).record(message, fds)
+        finally:
+            for fd in fds:
+                os.close(fd)
+        capture = Capture(recording, device=self.source.device)
+        self._captures.append(capture)
         return capture
 
     @contextmanager
@@ -244,10 +187,10 @@ class Board:
 
         message, fds = _spec.recording(
             self.source, length=length, to=save if save is not None else "none", meta=meta or {}, checksum=checksum,
-            ring=self._ring_wanted,
+            ring_bytes=self.ring_bytes(),
         )  # fmt: skip
         check_startable(self.source)
-        session = self.open_session(writes=save is not None)
+        session = self.open_session(message)
         ring = session.attach()
         slot = Slot.claim(ring, LOSSLESS)
         recording = session.record(message, fds)
@@ -272,6 +215,8 @@ class Board:
         if self.session is not None:
             session, self.session = self.session, None
             session.close()
+        while self._captures:
+            self._captures.pop().remember()
 
     def __enter__(self) -> Board:
         return self
@@ -282,10 +227,10 @@ class Board:
         self.close()
 
 
-def open(  # noqa: A001 - fc.open, as io.open
+def open(
     source: Source,
     *,
-    set: Sequence[str] = (),  # noqa: A002
+    set: Sequence[str] = (),
     ring: int | str | None = None,
     realtime: bool = False,
 ) -> Board:

@@ -39,7 +39,7 @@ def file_info(path: str | os.PathLike[str]) -> dict[str, Any]:
     begin = sidecar["captures"][0].get("core:header_bytes", 0) if sidecar else begin
     rate_hz = _rate(report.get("sample_rate_hz"), header)
     words, odd = divmod(max(0, size - begin), WORD_BYTES)
-    gaps = exact_gaps(report, core.get("fastcap:first_word", 0)) if sidecar else []
+    gaps = exact_gaps(report) if sidecar else []
     span = words + sum(gap.words_lost for gap in gaps)
     started = report.get("started") or (header.start.isoformat() if header and header.start else None)
     return {

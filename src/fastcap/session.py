@@ -7,61 +7,23 @@ this process ends, however it ends, the socket closes and the supervisor stops t
 
 from __future__ import annotations
 
-import getpass
+import contextlib
 import os
-import secrets
 import select
-import stat
+import shutil
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
 
 from fastcap import errors
+from fastcap._launch import new_folder, start_supervisor, user_name
 from fastcap._ring import Ring
-from fastcap.errors import FastcapError, RingError, WorkerError
-from fastcap.ringsize import SHM
-from fastcap.wire import Closed, Message, pair
+from fastcap.errors import FastcapError, WorkerError
+from fastcap.wire import Closed, Message
 
 START_S = 30.0
-
-
-def base_folder(shm: str = SHM) -> str:
-    """Return this user's folder of sessions, made private.
-
-    Raises
-    ------
-    RingError
-        Something else stands there: another user's, a link, or open to others.
-    """
-    path = os.path.join(shm, f"fastcap-{os.getuid()}")
-    try:
-        os.mkdir(path, 0o700)
-    except FileExistsError:
-        pass
-    except OSError as e:
-        raise RingError(f"cannot make {path}: {e.strerror}") from e
-    st = os.lstat(path)
-    if not stat.S_ISDIR(st.st_mode) or st.st_uid != os.getuid() or st.st_mode & 0o077:
-        raise RingError(f"{path} is not a private directory of yours (owner {st.st_uid}, mode {st.st_mode & 0o7777:04o}); remove it")
-    return path
-
-
-def _new_folder() -> str:
-    name = f"{datetime.now():%Y%m%dT%H%M%S}-{os.getpid()}-{secrets.token_hex(3)}"
-    path = os.path.join(base_folder(), name)
-    os.mkdir(path, 0o700)
-    return path
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())
 
 
 class Recording:
@@ -118,7 +80,7 @@ class Session:
         self, ring_bytes: int, *, label: str, realtime: bool = False, writes: bool = True, analyses: bool = False
     ) -> None:
         self.ring_bytes = ring_bytes
-        self.folder = _new_folder()
+        self.folder = new_folder()
         self.recordings: dict[int, Recording] = {}
         self.on_message: Callable[[Message], None] | None = None
         self.notices: list[str] = []
@@ -128,13 +90,11 @@ class Session:
         self._attached: list[int] | None = None
         self._opened = self._closed = False
         self._failure: FastcapError | None = None
-        self._channel, theirs = pair()
-        self._process = self._start(theirs.fileno())
-        theirs.close()
+        self._channel, self._process = start_supervisor()
         self._send(
             {
                 "op": "open", "folder": self.folder, "ring_bytes": ring_bytes, "label": label, "pid": os.getpid(),
-                "user": _user(), "started": datetime.now().astimezone().isoformat(), "realtime": realtime,
+                "user": user_name(), "started": datetime.now().astimezone().isoformat(), "realtime": realtime,
                 "writes": writes, "analyses": analyses,
             }
         )  # fmt: skip
@@ -142,17 +102,6 @@ class Session:
         self.wait_for(lambda: self._opened, START_S)
         if not self._opened:
             raise self._failure or WorkerError(f"the supervisor did not start within {START_S:.0f} s")
-
-    def _start(self, fd: int) -> subprocess.Popen[bytes]:
-        argv = [sys.executable, "-P", "-m", "fastcap.workers.supervisor", str(fd)]
-        try:
-            os.fstat(2)
-            out: int = 2
-        except OSError:
-            out = subprocess.DEVNULL
-        return subprocess.Popen(
-            argv, pass_fds=[fd], stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
-        )
 
     # -- talking ---------------------------------------------------------------------------------
 
@@ -219,6 +168,8 @@ class Session:
             r.reports, r.outputs, r.sampled, r.done = message["reports"], message["outputs"], True, True
         elif op == "failed":
             r.error = getattr(errors, message["error"])(message["text"])
+        elif op == "output":
+            r.outputs.append(message)
         elif op in ("progress", "header", "destination", "live"):
             setattr(r, op, message)
 
@@ -265,6 +216,15 @@ class Session:
         """End everything at once; the folder stays for recovery."""
         self._send({"op": "leave"})
         self._process.wait()
+
+    def discard(self) -> None:
+        """End everything at once and remove the folder: for a recording of which nothing could be recovered."""
+        from fastcap.workers.statusfile import PREFIX, directory
+
+        self.leave()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(directory(), f"{PREFIX}{os.getuid()}-{os.path.basename(self.folder)}.json"))
 
     def close(self, timeout_s: float | None = None) -> None:
         """Drain, end the workers, remove the folder. Blocks for as long as the destination takes."""

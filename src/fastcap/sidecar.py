@@ -4,9 +4,9 @@ A sample, in SigMF's sense, is a word: four interleaved channels of 16 bits, the
 no key for stands in the ``fastcap:`` namespace of the global object: ``report``, ``header``, ``first_word``,
 ``checksum``, ``blocks``, ``settings``.
 
-A ledger entry's ``after_word`` is an index in the recording: words of the source before the loss, lost ones
-included, so that indices stay true; ``fastcap:first_word`` is such an index too, above 0 only in later files
-of a split. ``core:sample_start`` counts the words that are in this file.
+A ledger entry's ``after_word`` counts the words of the source before the loss, from the file's first word on
+and lost ones included, so that word k was sampled at start + k/rate throughout; ``core:sample_start`` counts
+the words that are in the file; ``fastcap:first_word`` is what precedes this file of a split.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ class Gap(msgspec.Struct, frozen=True):
     stage: str
 
 
-def exact_gaps(report: dict[str, Any], first_word: int = 0) -> list[Gap]:
+def exact_gaps(report: dict[str, Any]) -> list[Gap]:
     """Return the gaps of a file in their order: its ledger's exact entries, which shift word indices."""
     found: list[Gap] = []
     lost = 0
     entries = [e for e in report["ledger"] if e["certainty"] == "exact" and e["after_word"] is not None]
     for entry in sorted(entries, key=lambda e: int(e["after_word"])):
-        word = entry["after_word"] - first_word
+        word = entry["after_word"]
         found.append(Gap(word - lost, word, entry["words"], entry["stage"]))
         lost += entry["words"]
     return found
@@ -113,7 +113,7 @@ def build_sidecar(
     content = {
         "global": {key: value for key, value in (core | namespace).items() if value is not None},
         "captures": _captures(report, header_bytes, first_word),
-        "annotations": _annotations(report, first_word),
+        "annotations": _annotations(report),
     }
     plain = _plain(content)
     assert isinstance(plain, dict)
@@ -130,7 +130,7 @@ def _captures(report: dict[str, Any], header_bytes: int, first_word: int) -> lis
             "core:datetime": _utc(report, 0),
         }
     ]
-    for gap in exact_gaps(report, first_word):
+    for gap in exact_gaps(report):
         behind = gap.word + gap.words_lost
         segments.append(
             {
@@ -151,15 +151,15 @@ def _utc(report: dict[str, Any], word: int) -> str | None:
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def _annotations(report: dict[str, Any], first_word: int) -> list[dict[str, Any]]:
+def _annotations(report: dict[str, Any]) -> list[dict[str, Any]]:
     """Return an annotation for every ledger entry that has a place; gaps are points, they hold no samples."""
-    gaps = exact_gaps(report, first_word)
+    gaps = exact_gaps(report)
     lost_by_then = [0, *accumulate(gap.words_lost for gap in gaps)]
     found = []
     for entry in report["ledger"]:
-        if entry["after_word"] is None:
+        word = entry["after_word"]
+        if word is None:
             continue
-        word = entry["after_word"] - first_word
         gaps_before = bisect_left(gaps, word, key=lambda gap: gap.word)
         count = "an unknown number of" if entry["words"] is None else f"{entry['words']:,}"
         found.append(
@@ -172,7 +172,7 @@ def _annotations(report: dict[str, Any], first_word: int) -> list[dict[str, Any]
                 "fastcap:words_lost": entry["words"],
                 "fastcap:stage": entry["stage"],
                 "fastcap:certainty": entry["certainty"],
-                "fastcap:after_word": entry["after_word"],
+                "fastcap:after_word": word,
                 "fastcap:at_s": entry.get("at_s"),
             }
         )

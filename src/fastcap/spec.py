@@ -16,7 +16,7 @@ from typing import Any
 
 from fastcap.errors import ConfigError, SourceError
 from fastcap.naming import recording_name, split_destination
-from fastcap.ringsize import checked_ring_bytes, default_fsync_bytes
+from fastcap.ringsize import default_fsync_bytes
 from fastcap.sources import SourceSpec, with_length
 from fastcap.units import parse_duration_s, parse_size
 
@@ -68,9 +68,9 @@ def _sink(
     names: dict[str, Any] = {"base": base}
     if split is not None:
         names["split"] = True
-        if file is None and name is None and source.rate is not None:
+        if file is None and name is None and source.sample_rate_hz is not None:
             stamp = f"{started:%Y-%m-%dT%H:%M:%S.%f}"
-            names |= {"start": started.isoformat(), "suffix": base.removeprefix(stamp), "rate": _pair(source.rate)}
+            names |= {"start": started.isoformat(), "suffix": base.removeprefix(stamp), "rate": _pair(source.sample_rate_hz)}
     return {"directory": directory, "names": names, "checksum": checksum, "fsync_every": fsync_every, **rest}
 
 
@@ -109,8 +109,8 @@ def _length(source: SourceSpec, length: Any, samples: int | None) -> tuple[int |
     seconds = parse_duration_s(length)
     if seconds <= 0:
         raise ValueError(f"length of {length} s: must be above 0")
-    if source.rate is not None:
-        return max(1, int(seconds * source.rate)), None
+    if source.sample_rate_hz is not None:
+        return max(1, int(seconds * source.sample_rate_hz)), None
     return None, seconds
 
 
@@ -130,7 +130,7 @@ def recording(
     source: SourceSpec, *, length: Any = None, samples: int | None = None, to: Any = None,
     meta: Mapping[str, str] | None = None, name: str | None = None, split: Any = None, analyse: Any = None,
     checksum: str = "sha256", fsync_every: Any = None, on_full: str | None = None, check_first: bool = False,
-    statistics: bool = False, stalls: Sequence[tuple[float, float]] = (), ring: Any = None,
+    statistics: bool = False, stalls: Sequence[tuple[float, float]] = (), ring_bytes: int,
 ) -> tuple[dict[str, Any], list[int]]:  # fmt: skip
     """Return the ``record`` message and the descriptors that go with it (the caller's to close).
 
@@ -149,10 +149,9 @@ def recording(
         source = with_length(source, max_words)
     where = destination(to, source)
     started = datetime.now().astimezone()
-    rate = source.rate
+    rate = source.sample_rate_hz
     bytes_per_s = float(rate * 8) if rate else None
-    capacity = checked_ring_bytes(size(ring), fsync_every=size(fsync_every))
-    every = size(fsync_every) or default_fsync_bytes(capacity, bytes_per_s)
+    every = size(fsync_every) or default_fsync_bytes(ring_bytes, bytes_per_s)
     sink = None
     if where is not None:
         sink = _sink(
@@ -171,8 +170,9 @@ def recording(
         "label": source.label, "command": list(source.argv) if source.argv else [source.label],
         "word_bytes": 8, "header": header, "rate": _pair(rate), "max_words": max_words,
         "max_seconds": _pair(max_seconds), "split_seconds": _pair(split_s), "can_wait": can_wait,
-        "replay_bytes_per_s": float(source.replay_rate * 8) if source.replay_rate else 0.0,
-        "pipe_bytes": pipe_bytes(), "sink": sink, "analysis": _analysis(analyse, statistics, sink is not None),
+        "replay_bytes_per_s": float(source.replay_rate_hz * 8) if source.replay_rate_hz else 0.0,
+        "pipe_bytes": pipe_bytes(), "ring_bytes": ring_bytes, "sink": sink,
+        "analysis": _analysis(analyse, statistics, sink is not None),
         "meta": {**source.details, **(meta or {})}, "started": started.isoformat(),
         "lock_info": {
             "destination": where, "device": source.device, "label": source.label,

@@ -113,7 +113,7 @@ class TraceStats:
         ValueError
             ``words`` is no one-dimensional array of uint64. Nothing was taken in.
         """
-        for start in range(0, words.size, _PIECE) or range(1):
+        for start in range(0, max(1, words.size), _PIECE):
             self._update_piece(words[start : start + _PIECE])
 
     def gap(self, words_lost: int) -> None:

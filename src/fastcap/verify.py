@@ -181,10 +181,11 @@ def _ledger_problems(sidecar: dict[str, Any]) -> list[str]:
         problems.append(
             f"sidecar: words_lost is {report['words_lost']}, but the ledger's exact losses are {exact}"
         )
-    first_word = sidecar["global"].get("fastcap:first_word", 0)
-    outside = [g.word for g in exact_gaps(report, first_word) if not 0 <= g.file_word <= report["words"]]
+    outside = [g.word for g in exact_gaps(report) if not 0 <= g.file_word <= report["words"]]
     if outside:
         problems.append(f"sidecar: the gap at word {outside[0]} is not within the {report['words']} words")
     if not report["complete"] and not report["interrupted"]:
-        problems.append("sidecar: the capture is not complete: the source or the destination failed")
+        problems.append(
+            "the capture is not complete: its source ended early or badly, or its destination failed"
+        )
     return problems

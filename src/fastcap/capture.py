@@ -1,0 +1,107 @@
+"""What `Board.record` returns: a recording under way, draining or complete, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fastcap.errors import SinkError
+from fastcap.model import Report
+from fastcap.session import Recording
+
+if TYPE_CHECKING:
+    from fastcap.trace import Trace
+
+
+class Capture:
+    """One recording: under way, draining, or complete.
+
+    Attributes
+    ----------
+    sampled : bool
+        The source has ended and every byte it gave is accounted for.
+    done : bool
+        The file is complete and named, and the analysis has run.
+    """
+
+    def __init__(self, recording: Recording, *, device: str | None = None) -> None:
+        self.recording = recording
+        self._device = device
+        self._remembered = False
+
+    @property
+    def sampled(self) -> bool:
+        """The source has ended; the board is free."""
+        return self.recording.sampled
+
+    @property
+    def done(self) -> bool:
+        """Everything is complete."""
+        return self.recording.done
+
+    def wait(self, timeout_s: float | None = None) -> Capture:
+        """Block until done.
+
+        Raises
+        ------
+        FastcapError
+            The recording failed; what arrived is still in the ring or the part file.
+        TimeoutError
+            ``timeout_s`` is over; the recording goes on.
+        """
+        if not self.recording.wait_for(lambda: self.recording.done, timeout_s):
+            raise TimeoutError(f"not done within {timeout_s} s; the destination may be stalled: wait() again")
+        self.remember()
+        return self
+
+    def remember(self) -> None:
+        """Append how the destination behaved to the local history: once, when done. Never fails."""
+        if self._remembered or not self.recording.done:
+            return
+        self._remembered = True
+        from fastcap import history
+
+        for report in self.recording.reports:
+            if report["path"] is not None:
+                history.append(history.entry_from_report(report, device=self._device))
+
+    @property
+    def reports(self) -> tuple[Report, ...]:
+        """The report of each file, in order; more than one with ``split``. Waits until done."""
+        self.wait()
+        return tuple(Report(r) for r in self.recording.reports)
+
+    @property
+    def report(self) -> Report:
+        """The report (of the last file, with ``split``). Waits until done."""
+        return self.reports[-1]
+
+    @property
+    def path(self) -> Path | None:
+        """The complete file; None where nothing is written. Waits until done."""
+        path = self.report["path"]
+        return Path(path) if path else None
+
+    @property
+    def progress(self) -> Mapping[str, Any]:
+        """The latest of what is known while it runs: bytes, backlog, losses."""
+        return dict(self.recording.progress)
+
+    def trace(self) -> Trace:
+        """Open the complete file.
+
+        Raises
+        ------
+        SinkError
+            Nothing was written.
+        """
+        from fastcap.trace import load
+
+        if self.path is None:
+            raise SinkError("this recording was not written (to=None): there is no file to open")
+        return load(self.path)
+
+    def __repr__(self) -> str:
+        state = "done" if self.done else "draining" if self.sampled else "running"
+        return f"<Capture {self.recording.number}: {state}>"

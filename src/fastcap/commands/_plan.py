@@ -1,0 +1,128 @@
+"""What a capture is going to do, in words and for JSON: printed at its start; all that ``--dry-run`` does."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from fractions import Fraction
+from typing import Any
+
+from fastcap.ringsize import survives_s
+from fastcap.units import format_duration, format_rate, format_rate_hz, format_size
+
+_TYPICAL_BYTES_PER_S = 16e6  # the board at 2 MHz
+Message = dict[str, Any]
+
+
+def plan_of(message: Message, runs: int = 1) -> dict[str, Any]:
+    """Return what a ``record`` message stands for, as JSON has it."""
+    rate = Fraction(*message["rate"]) if message["rate"] else None
+    words, seconds = message["max_words"], message["max_seconds"]
+    sink = message["sink"]
+    duration = words / rate if words and rate else Fraction(*seconds) if seconds else None
+    bytes_per_s = float(rate * 8) if rate else None
+    return {
+        "source": message["label"],
+        "argv": message["source"]["argv"] or None,
+        "cwd": message["source"]["cwd"],
+        "device": message["source"]["device"],
+        "sample_rate_hz": None if rate is None else float(rate),
+        "words": words,
+        "duration_s": None if duration is None else float(duration),
+        "bytes": None if words is None else words * 8,
+        "runs": runs,
+        "split_s": float(Fraction(*message["split_seconds"])) if message["split_seconds"] else None,
+        "path": None if sink is None else os.path.join(sink["directory"], sink["names"]["base"] + ".bin"),
+        "ring_bytes": message["ring_bytes"],
+        "pipe_bytes": message["pipe_bytes"],
+        "fsync_every_bytes": None if sink is None else sink["fsync_every"],
+        "survives_stall_s": survives_s(message["ring_bytes"], sink["fsync_every"], bytes_per_s)
+        if sink and bytes_per_s
+        else None,
+        "on_full": "wait" if message["can_wait"] else "drop",
+        "checksum": None if sink is None else sink["checksum"],
+        "meta": message["meta"],
+    }
+
+
+def plan_lines(plan: dict[str, Any]) -> list[str]:
+    """Return the plan for people."""
+    lines = [f"source  {plan['source']}"]
+    if plan["argv"]:
+        lines.append(f"        {shlex.join(plan['argv'])}")
+    lines.append(f"length  {_length(plan)}")
+    if plan["path"]:
+        checksum = "no checksum" if plan["checksum"] == "none" else plan["checksum"]
+        lines.append(f"to      {plan['path']} ({checksum})")
+    else:
+        lines.append("to      nowhere: nothing is kept")
+    memory = f"{format_size(plan['ring_bytes'])}, pipe {format_size(plan['pipe_bytes'])}"
+    return [*lines, f"ring    {memory}; {_stall(plan)}"]
+
+
+def _length(plan: dict[str, Any]) -> str:
+    rate, words, duration = plan["sample_rate_hz"], plan["words"], plan["duration_s"]
+    parts = []
+    if words is not None:
+        parts.append(f"{words:,} words")
+    if duration is not None:
+        parts.append(format_duration(duration))
+    if not parts:
+        parts.append("until the source ends")
+    if rate is not None:
+        parts.append(f"at {format_rate_hz(rate)} ({format_rate(rate * 8)})")
+    if plan["split_s"] is not None:
+        parts.append(f"a new file every {format_duration(plan['split_s'])}")
+    return ", ".join(parts) + (f"; {plan['runs']} times" if plan["runs"] > 1 else "")
+
+
+def _stall(plan: dict[str, Any]) -> str:
+    full = "the source waits" if plan["on_full"] == "wait" else "words are dropped and counted"
+    if plan["path"] is None:
+        return f"when it is full, {full}"
+    survives = plan["survives_stall_s"]
+    if survives is None:
+        typical = survives_s(plan["ring_bytes"], plan["fsync_every_bytes"], _TYPICAL_BYTES_PER_S)
+        length = f"{format_duration(typical)} if the rate is 2 MHz (it is not known yet)"
+    else:
+        length = format_duration(survives)
+    return f"survives a stall of the destination of {length}; after that {full}"
+
+
+def free_space(plan: dict[str, Any]) -> tuple[int | None, str | None]:
+    """Look at the destination, as only a dry run does; return what is free, and what is wrong."""
+    if plan["path"] is None:
+        return None, None
+    directory = os.path.dirname(plan["path"])
+    try:
+        fs = os.statvfs(directory)
+    except OSError as error:
+        return None, f"destination {directory}: {error.strerror}; create it, or name another with --to"
+    free = fs.f_bavail * fs.f_frsize
+    if not os.access(directory, os.W_OK | os.X_OK):
+        return free, f"destination {directory}: no permission to write there"
+    if plan["bytes"] and plan["bytes"] * plan["runs"] > free:
+        needed = format_size(plan["bytes"] * plan["runs"])
+        return free, f"destination {directory}: {format_size(free)} are free, {needed} are needed"
+    return free, None
+
+
+def lingering_warning() -> str | None:
+    """Return a warning if logging out could take the ring away.
+
+    systemd-logind removes a user's files in /dev/shm at his last logout (RemoveIPC=yes, the default), unless
+    he lingers; system users are spared.
+    """
+    import pwd
+
+    uid = os.getuid()
+    if uid < 1000 or not os.path.isdir("/run/systemd/system"):
+        return None
+    try:
+        user = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return None
+    if os.path.exists(f"/var/lib/systemd/linger/{user}"):
+        return None
+    remedy = f"run 'loginctl enable-linger {user}' once"
+    return f"logging out everywhere would remove this session's files in /dev/shm: {remedy}"

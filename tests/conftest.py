@@ -1,0 +1,72 @@
+"""Fixtures of the fault injectors, and the check that they leave nothing behind."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for tools
+
+from support.needs import need
+
+from tools import faultfs as _faultfs
+from tools import loopdisk as _loopdisk
+from tools import netdisk as _netdisk
+from tools.lifetime import leftovers
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for name in ("root", "fuse", "netns"):
+        if item.get_closest_marker(name):
+            need(name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left_behind() -> Iterator[None]:
+    yield
+    assert not leftovers(), "mounts, namespaces or loop devices of these tests are left"
+
+
+@pytest.fixture
+def faultfs(tmp_path: Path) -> Iterator[Callable[..., _faultfs.faultfs]]:
+    """Make fault-injecting mounts: ``faultfs()`` of its own directory, or ``faultfs(backing, mount)``."""
+    need("fuse")
+    with ExitStack() as stack:
+
+        def make(backing: Path | None = None, mount: Path | None = None, **options: Any) -> _faultfs.faultfs:
+            backing, mount = backing or tmp_path / "backing", mount or tmp_path / "mnt"
+            backing.mkdir(exist_ok=True)
+            mount.mkdir(exist_ok=True)
+            return stack.enter_context(_faultfs.faultfs(backing, mount, **options))
+
+        yield make
+
+
+@pytest.fixture
+def netdisk(tmp_path: Path) -> Iterator[Callable[..., _netdisk.netdisk]]:
+    """Make network disks: ``netdisk()``."""
+    need("netns")
+    with ExitStack() as stack:
+
+        def make(**options: Any) -> _netdisk.netdisk:
+            return stack.enter_context(_netdisk.netdisk(tmp_path, **options))
+
+        yield make
+
+
+@pytest.fixture
+def loopdisk(tmp_path: Path) -> Iterator[Callable[..., _loopdisk.loopdisk]]:
+    """Make ext4 disks on loop devices: ``loopdisk("32MiB")``."""
+    need("loop")
+    with ExitStack() as stack:
+
+        def make(size: str = "32MiB") -> _loopdisk.loopdisk:
+            return stack.enter_context(_loopdisk.loopdisk(tmp_path, size))
+
+        yield make

@@ -1,0 +1,72 @@
+"""What a test needs of the machine: it is skipped without, or fails where FASTCAP_NO_SKIP=1 forbids skips."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from tools.netdisk import sftp_server
+
+requires_root = pytest.mark.root
+requires_fuse = pytest.mark.fuse
+requires_netns = pytest.mark.netns
+
+
+@functools.cache
+def unmet(name: str) -> str | None:
+    """Return why the machine lacks ``root``, ``fuse``, ``netns`` or ``loop``; None: it has it."""
+    if name == "fuse":
+        return _no_fuse()
+    if os.geteuid():
+        return "needs root; run as root"
+    if name == "netns":
+        return (
+            _no_device()
+            or _missing("ip", "tc", "nsenter", "sshfs")
+            or _no_sftp()
+            or _fails("unshare", "--net", "true")
+        )
+    if name == "loop":
+        return _missing("losetup", "mkfs.ext4") or _fails("losetup", "--find")
+    return None
+
+
+def need(name: str) -> None:
+    """Skip the test, or fail it under FASTCAP_NO_SKIP=1, if the machine has not what it needs."""
+    reason = unmet(name)
+    if reason is not None:
+        (pytest.fail if os.environ.get("FASTCAP_NO_SKIP") == "1" else pytest.skip)(reason)
+
+
+def _no_fuse() -> str | None:
+    if importlib.util.find_spec("mfusepy") is None:
+        return "needs FUSE: pip install mfusepy"
+    return _no_device() or _missing("fusermount3")
+
+
+def _no_device() -> str | None:
+    usable = os.access("/dev/fuse", os.R_OK | os.W_OK)
+    return None if usable else "needs FUSE: /dev/fuse is not readable and writable"
+
+
+def _no_sftp() -> str | None:
+    return None if sftp_server() else "needs sftp-server; install openssh-sftp-server"
+
+
+def _missing(*programs: str) -> str | None:
+    missing = [p for p in programs if shutil.which(p) is None]
+    return (
+        f"needs {', '.join(missing)}; install fuse3, sshfs, iproute2, util-linux, e2fsprogs"
+        if missing
+        else None
+    )
+
+
+def _fails(*argv: str) -> str | None:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    return f"{' '.join(argv)} does not work here: {done.stderr.strip()}" if done.returncode else None

@@ -1,0 +1,422 @@
+"""``fastcap capture`` from outside: files, reports, exit statuses, signals."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_runs import DEADLINE_S, CommandLine, board_program
+from support.waiting import wait_until
+
+from fastcap.stream import header_bytes
+
+pytest_plugins = ["command_line"]
+
+COUNTER = "sim://?rate=2MHz&pattern=counter"
+AT_ONCE = f"{COUNTER}&speed=max"
+WORDS = 300_000
+
+
+def counted(path: Path) -> np.ndarray:
+    """Return a file's words."""
+    raw = path.read_bytes()
+    return np.frombuffer(raw[header_bytes(raw) :], dtype="<u8")
+
+
+def test_file_and_report_are_complete(clean_cli: CommandLine, tmp_path: Path) -> None:
+    ended = clean_cli(
+        "capture", AT_ONCE, "--to", tmp_path, "--samples", WORDS, "--meta", "laser=3 mA", "--json"
+    )
+
+    assert ended.status == 0, ended.err
+    report = ended.json
+    path = Path(report["path"])
+    assert path.parent == tmp_path
+    assert path.name.endswith("_laser_3-mA.bin")
+    assert (counted(path) == np.arange(WORDS, dtype=np.uint64)).all()
+    assert report["checksum"]["value"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    sidecar = json.loads(path.with_suffix(".sigmf-meta").read_text())
+    assert sidecar["global"]["fastcap:report"] == report
+    assert report["complete"] is True
+    assert report["words"] == WORDS
+    assert report["meta"] == {"laser": "3 mA"}
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([path.name, path.stem + ".sigmf-meta"])
+
+
+def test_seconds_cut_at_the_exact_word(clean_cli: CommandLine, tmp_path: Path) -> None:
+    ended = clean_cli("capture", COUNTER, "--to", tmp_path / "run.bin", "--seconds", "100ms", "--json")
+
+    assert ended.status == 0
+    assert ended.json["words"] == 200_000
+    assert ended.json["duration_s"] == 0.1
+
+
+def test_what_it_does_is_said_first(clean_cli: CommandLine, tmp_path: Path) -> None:
+    ended = clean_cli(
+        "capture", AT_ONCE, "--to", tmp_path / "run.bin", "--samples", "1000", "--ring", "16MiB"
+    )
+
+    assert "survives a stall" in ended.err
+    assert "16 MiB" in ended.err
+    assert "run.bin" in ended.out
+
+
+def test_dry_run_starts_nothing(clean_cli: CommandLine, tmp_path: Path) -> None:
+    ended = clean_cli(
+        "capture", COUNTER, "--to", tmp_path, "--seconds", "1min", "--ring", "64MiB", "--dry-run", "--json"
+    )
+
+    plan = ended.json
+    assert ended.status == 0
+    assert plan["words"] == 120_000_000
+    assert plan["sample_rate_hz"] == 2e6
+    assert plan["ring_bytes"] == 64 << 20
+    assert plan["survives_stall_s"] == pytest.approx((64 << 20) * 7 / 8 / 16e6)
+    assert plan["free_bytes"] > 0
+    assert plan["problems"] == []
+    assert "-q" in plan["argv"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_dry_run_tells_what_stands_in_the_way(clean_cli: CommandLine, tmp_path: Path) -> None:
+    ended = clean_cli(
+        "capture", "--to", tmp_path / "nowhere", "--dry-run", "--json", "--", "/no/such/program"
+    )
+
+    assert ended.status == 0
+    assert len(ended.json["problems"]) == 2
+
+
+def test_standard_input_waits(clean_cli: CommandLine, tmp_path: Path) -> None:
+    source = subprocess.Popen(
+        [*_sim(), "-s4", "-lb", "-q", str(WORDS), "--pattern", "counter", "--speed", "max"],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    ended = clean_cli(
+        "capture", "-", "--to", tmp_path / "run.bin", "--ring", "1MiB", "--json", stdin=source.stdout
+    )
+    assert source.stdout is not None
+    source.stdout.close()
+    assert source.wait(DEADLINE_S) == 0
+
+    assert ended.status == 0
+    assert (counted(tmp_path / "run.bin") == np.arange(WORDS, dtype=np.uint64)).all()
+
+
+def _sim() -> list[str]:
+    return [sys.executable, "-P", "-m", "fastcap.sim.board"]
+
+
+def test_file_is_replayed(clean_cli: CommandLine, tmp_path: Path) -> None:
+    clean_cli("capture", AT_ONCE, "--to", tmp_path / "one.bin", "--samples", WORDS)
+    ended = clean_cli("capture", f"file://{tmp_path}/one.bin", "--to", tmp_path / "two.bin", "--json")
+
+    assert ended.status == 0
+    assert (tmp_path / "one.bin").read_bytes() == (tmp_path / "two.bin").read_bytes()
+
+
+def test_lab_configuration_names_everything(clean_cli: CommandLine, tmp_path: Path) -> None:
+    board_program(tmp_path / "teststream")
+    (tmp_path / "device").touch()
+    (tmp_path / "board.ini").write_text(
+        "[Board]\nnum_samples = 10 * 1000\nskip_num = 5 - 1\nspeed: low\nencode: binary\n"
+        "[Phasemeter Details]\nlaser_num = 2\n"
+        f"[Paths]\nbase_dir: {tmp_path}\nsave_dir: {tmp_path}\nboard: ${{base_dir}}/device\n"
+        "stream_exec: ${base_dir}/teststream\n[Extended Sampling]\nnum_runs = 2\n"
+    )
+    ended = clean_cli(
+        "capture", "--config", tmp_path / "board.ini", "--repeat", "--set", "num_samples=20000", "--json"
+    )
+
+    assert ended.status == 0, ended.err
+    reports = ended.json["captures"]
+    assert [report["words"] for report in reports] == [20_000, 20_000]
+    assert all(report["path"].endswith("_laser-num_2.bin") for report in reports)
+    assert len({report["path"] for report in reports}) == 2
+
+
+def test_capture_section_of_toml_gives_defaults(clean_cli: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "board.toml").write_text(
+        f'[board]\nsource = "{AT_ONCE}"\n[capture]\nto = "{tmp_path}/a.bin"\nsamples = 1000\nchecksum = "none"\n'
+        "[meta]\nlaser = 2\n"
+    )
+    first = clean_cli("capture", "--config", tmp_path / "board.toml", "--json")
+    second = clean_cli(
+        "capture", "--config", tmp_path / "board.toml", "--to", tmp_path / "b.bin", "--samples", "500", "--json"
+    )  # fmt: skip
+
+    assert (first.json["words"], first.json["checksum"]["algorithm"]) == (1000, "none")
+    assert first.json["meta"] == {"laser": "2"}
+    assert (second.json["words"], Path(second.json["path"]).name) == (500, "b.bin")
+
+
+def test_fixed_names_are_numbered_when_repeated(clean_cli: CommandLine, tmp_path: Path) -> None:
+    ended = clean_cli(
+        "capture", AT_ONCE, "--to", tmp_path / "run.bin", "--samples", "1000", "--repeat", "3", "--json"
+    )
+
+    assert ended.status == 0
+    assert sorted(p.name for p in tmp_path.glob("*.bin")) == ["run_0001.bin", "run_0002.bin", "run_0003.bin"]
+    assert len(ended.json["captures"]) == 3
+
+
+def test_split_files_follow_one_another(clean_cli: CommandLine, tmp_path: Path) -> None:
+    ended = clean_cli("capture", COUNTER, "--to", tmp_path, "--seconds", "0.5", "--split", "0.2", "--json")
+
+    reports = ended.json["captures"]
+    assert ended.status == 0
+    assert [report["words"] for report in reports] == [400_000, 400_000, 200_000]
+    words = np.concatenate([counted(Path(report["path"])) for report in reports])
+    assert (words == np.arange(1_000_000, dtype=np.uint64)).all()
+
+
+def test_nothing_is_kept_if_asked(clean_cli: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def count(trace):\n    return {'words': len(trace)}\n")
+    ended = clean_cli(
+        "capture", AT_ONCE, "--to", "none", "--samples", "5000", "--analyse", "mine:count", "--json", cwd=tmp_path
+    )  # fmt: skip
+
+    assert ended.status == 0
+    assert ended.json["path"] is None
+    assert ended.json["analysis"]["function"]["result"] == {"words": 5000}
+    assert [p.name for p in tmp_path.iterdir() if p.name != "__pycache__"] == ["mine.py"]
+
+
+def test_wrong_analysis_costs_nothing(clean_cli: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("def fail(trace):\n    raise RuntimeError('not today')\n")
+    ended = clean_cli(
+        "capture", AT_ONCE, "--to", "run.bin", "--samples", "5000", "--analyse", "mine:fail", cwd=tmp_path
+    )  # fmt: skip
+
+    assert ended.status == 0
+    assert "not today" in ended.out
+    assert (tmp_path / "run.bin").exists()
+
+
+@pytest.mark.parametrize(("plot", "to", "name"), [
+    ([], "run.bin", "run.png"), (["other.png"], "run.bin", "other.png"), (["live.png"], "none", "live.png"),
+])  # fmt: skip
+def test_picture_is_drawn(
+    clean_cli: CommandLine, tmp_path: Path, plot: list[str], to: str, name: str
+) -> None:
+    pytest.importorskip("matplotlib")
+    ended = clean_cli("capture", AT_ONCE, "--to", to, "--samples", "50000", "--plot", *plot, cwd=tmp_path)
+
+    assert ended.status == 0, ended.err
+    assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_stalls_are_remembered(clean_cli: CommandLine, tmp_path: Path) -> None:
+    clean_cli("capture", AT_ONCE, "--to", tmp_path, "--samples", "1000", "--repeat", "2")
+
+    history = Path(clean_cli.environment["XDG_STATE_HOME"]) / "fastcap" / "history.jsonl"
+    entries = [json.loads(line) for line in history.read_text().splitlines()]
+    assert [entry["destination"] for entry in entries] == [str(tmp_path)] * 2
+    assert all(entry["stalls"] == [] for entry in entries)
+
+
+def test_module_runs_as_the_command(clean_cli: CommandLine) -> None:
+    ended = clean_cli("--version")
+    assert ended.status == 0
+    assert ended.out.startswith("fastcap 0.")
+
+
+def test_help_names_every_command_and_none_that_is_not_there(clean_cli: CommandLine) -> None:
+    ended = clean_cli("--help")
+    commands = ["demo", "capture", "tee", "sim", "info", "verify", "status"]
+    listed = ended.out.split("Commands:")[1].split("Example")[0]
+    assert [line.split()[0] for line in listed.splitlines() if line[2:3].strip()] == commands
+    for command in commands:
+        shown = clean_cli(command, "--help")
+        assert shown.status == 0
+        assert "xample" in shown.out
+
+
+# -- terminals -----------------------------------------------------------------------------------------
+
+
+class Terminal:
+    """A pseudo-terminal on which a command runs: its controlling terminal, and where its stderr goes."""
+
+    def __init__(self) -> None:
+        self._master, self.fd = os.openpty()
+
+    def start(self, cli: CommandLine, *args: str | Path) -> subprocess.Popen[str]:
+        """Start a capture on it."""
+        process = cli.start("capture", COUNTER, *args, stderr=self.fd, preexec_fn=self._become_controlling)
+        os.close(self.fd)
+        return process
+
+    def _become_controlling(self) -> None:
+        os.setsid()
+        fcntl.ioctl(self.fd, termios.TIOCSCTTY, 0)
+
+    def shown(self) -> bytes:
+        """Return what stands on it."""
+        data = b""
+        with contextlib.suppress(OSError):  # that is how its end is told
+            while more := os.read(self._master, 4096):
+                data += more
+        return data
+
+    def hang_up(self) -> None:
+        """Drop the line, as a lost ssh does."""
+        os.close(self._master)
+
+
+def test_terminal_shows_a_bar(clean_cli: CommandLine, tmp_path: Path) -> None:
+    terminal = Terminal()
+    process = terminal.start(clean_cli, "--to", tmp_path / "run.bin", "--seconds", "1", "--ring", "64MiB")
+    shown = terminal.shown()
+    terminal.hang_up()
+
+    assert clean_cli.finish(process).status == 0
+    assert b"backlog" in shown
+    assert b"B/s" in shown
+
+
+def test_lost_terminal_completes_the_file(clean_cli: CommandLine, tmp_path: Path) -> None:
+    terminal = Terminal()
+    process = terminal.start(clean_cli, "--to", tmp_path / "run.bin", "--ring", "64MiB", "--json")
+    part = tmp_path / "run.bin.part"
+    wait_until(lambda: part.exists() and part.stat().st_size > 0, 20, "the capture to run")
+    terminal.hang_up()
+    ended = clean_cli.finish(process)
+
+    assert ended.status == 130
+    assert (counted(tmp_path / "run.bin") == np.arange(ended.json["words"], dtype=np.uint64)).all()
+
+
+# -- signals -------------------------------------------------------------------------------------------
+
+
+def _running(cli: CommandLine, place: Path, *args: str) -> subprocess.Popen[str]:
+    """Start an endless capture and wait until its file grows."""
+    process = cli.start("capture", COUNTER, "--to", place / "run.bin", "--ring", "64MiB", "--json", *args)
+    part = place / "run.bin.part"
+    wait_until(lambda: part.exists() and part.stat().st_size > 0, 20, "the capture to run")
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_first_signal_completes_the_file(
+    clean_cli: CommandLine, tmp_path: Path, number: signal.Signals
+) -> None:
+    process = _running(clean_cli, tmp_path)
+    process.send_signal(number)
+    ended = clean_cli.finish(process)
+
+    report = ended.json
+    assert ended.status == 130
+    assert number.name in ended.err
+    assert (report["interrupted"], report["complete"], report["words_lost"]) == (True, False, 0)
+    words = counted(tmp_path / "run.bin")
+    assert (words == np.arange(report["words"], dtype=np.uint64)).all()
+    assert not (tmp_path / "run.bin.part").exists()
+
+
+def test_hangup_is_ignored_under_nohup(clean_cli: CommandLine, tmp_path: Path) -> None:
+    process = clean_cli.start(
+        "capture", COUNTER, "--to", tmp_path / "run.bin", "--ring", "64MiB", "--seconds", "1", "--json",
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+    )  # fmt: skip
+    part = tmp_path / "run.bin.part"
+    wait_until(lambda: part.exists() and part.stat().st_size > 0, 20, "the capture to run")
+    process.send_signal(signal.SIGHUP)
+    ended = clean_cli.finish(process)
+
+    assert ended.status == 0
+    assert ended.json["words"] == 2_000_000
+
+
+def test_interrupt_between_repeats_keeps_what_is_there(clean_cli: CommandLine, tmp_path: Path) -> None:
+    process = clean_cli.start(
+        "capture", COUNTER, "--to", tmp_path, "--ring", "64MiB", "--seconds", "0.3", "--repeat", "1000", "--json"
+    )  # fmt: skip
+    wait_until(lambda: len(list(tmp_path.glob("*.bin"))) >= 2, 30, "two files")
+    process.send_signal(signal.SIGINT)
+    ended = clean_cli.finish(process)
+
+    reports = ended.json["captures"]
+    assert ended.status == 130
+    assert len(reports) >= 2
+    assert all(report["complete"] for report in reports[:-1])
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_second_signal_leaves_the_session_behind(cli: CommandLine, tmp_path: Path) -> None:
+    process = _running(cli, tmp_path)
+    (writer,) = _writers_of(cli, tmp_path)
+    os.kill(writer, signal.SIGSTOP)  # a destination that stalls: the drain cannot end
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    lines = []
+    while "SIGINT" not in (line := process.stderr.readline()):
+        lines.append(line)
+        assert line, lines
+    process.send_signal(signal.SIGINT)
+    ended = cli.finish(process)
+
+    assert ended.status == 130
+    folder = Path(ended.json["session_folder"])
+    assert folder.is_dir()
+    assert (tmp_path / "run.bin.part").exists()
+    wait_until(lambda: not cli.processes(), 10, lambda: f"processes {cli.processes()} to end")
+    status = cli("status", "--json").json
+    assert str(folder) in [left["folder"] for left in status["left_behind"]]
+    assert str(folder) not in [session["folder"] for session in status["sessions"]]
+    assert folder.is_dir(), "status must leave it alone"
+    for path in cli.left_behind():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _writers_of(cli: CommandLine, place: Path) -> list[int]:
+    """Return the NAS writers that have a file of this directory open: warm ones have none."""
+    found = []
+    for pid in cli.processes("fastcap.workers.nas_writer"):
+        links = [os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()]
+        if any(link.endswith(".part") and link.startswith(str(place)) for link in links):
+            found.append(pid)
+    return found
+
+
+def test_death_of_the_command_drains_and_finishes(cli: CommandLine, tmp_path: Path) -> None:
+    process = _running(cli, tmp_path)
+    process.kill()
+    process.wait(DEADLINE_S)
+    wait_until(lambda: (tmp_path / "run.bin").exists(), 20, "the file to be completed")
+
+    cli.check_clean()
+    words = counted(tmp_path / "run.bin")
+    assert (words == np.arange(words.size, dtype=np.uint64)).all()
+
+
+def test_status_shows_a_running_capture(clean_cli: CommandLine, tmp_path: Path) -> None:
+    process = _running(clean_cli, tmp_path)
+
+    def mine() -> list[dict[str, object]]:
+        sessions = clean_cli("status", "--json").json["sessions"]
+        return [
+            r
+            for s in sessions
+            for r in s["recordings"]
+            if r["destination"] == f"{tmp_path}/run.bin" and r["bytes"]
+        ]
+
+    (recording,) = wait_until(mine, 20, "status to show it")
+    assert recording["state"] == "running"
+    assert recording["words_lost"] == 0
+    assert str(tmp_path) in clean_cli("status").out
+    process.send_signal(signal.SIGTERM)
+    assert clean_cli.finish(process).status == 130

@@ -1,0 +1,173 @@
+"""Live streams that are passed by, and reading by number of words: every missing word is told, once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from live_capture import BLOCK, LONG_S, RING_WORDS, Live, PassedWhileReading
+from support.waiting import wait_until
+
+from fastcap.errors import OverrunError, SourceError
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., Live]]:
+    made: list[Live] = []
+
+    def make(**options: Any) -> Live:
+        made.append(Live(**options))
+        made[-1].begin()
+        return made[-1]
+
+    yield make
+    for live in made:
+        live.close()
+
+
+def test_passed_stream_raises_with_the_exact_count_and_goes_on(make: Callable[..., Live]) -> None:
+    live = make(on_overrun="raise")
+    first_left = live.pass_by()
+
+    with pytest.raises(OverrunError, match=f"{first_left} words from word 0") as caught:
+        next(live.stream.blocks(LONG_S))
+    entry = caught.value.entry
+    block = next(live.stream.blocks(LONG_S))
+
+    assert {k: entry[k] for k in ("stage", "after_word", "words", "certainty")} == {
+        "stage": "ring",
+        "after_word": 0,
+        "words": first_left,
+        "certainty": "exact",
+    }
+    assert block.index == first_left
+    assert np.array_equal(block.words, np.arange(first_left, first_left + BLOCK))
+    assert live.stream.words_missed == first_left
+    assert live.ring.slot_state(live.stream.slot.index)["overrun_bytes"] == 8 * first_left
+
+
+def test_passed_stream_marks_the_next_block_with_the_exact_count(make: Callable[..., Live]) -> None:
+    live = make(on_overrun="mark")
+    live.write(2 * BLOCK)
+    assert next(live.stream.blocks(LONG_S)).gap_before == 0
+    first_left = live.pass_by()
+
+    block = next(live.stream.blocks(LONG_S))
+
+    assert (block.index, block.gap_before) == (first_left, first_left)  # block 0 was overwritten, too
+    assert np.array_equal(block.words, np.arange(first_left, first_left + BLOCK))
+    assert live.stream.words_missed == first_left
+
+
+def test_block_that_was_overwritten_says_so(make: Callable[..., Live]) -> None:
+    live = make(on_overrun="mark")
+    live.write(BLOCK)
+    block = next(live.stream.blocks(LONG_S))
+    live.pass_by()
+    assert not block.valid()
+    with pytest.raises(OverrunError, match=f"{BLOCK} words from word 0"):
+        block.copy()
+
+
+def hold_too_long(live: Live) -> np.ndarray[Any, Any]:
+    """Hold a view of the first block while the stream goes on, until the ring has to give its memory up."""
+    live.write(BLOCK)
+    held = next(live.stream.blocks(LONG_S)).words
+    for _ in range(RING_WORDS // BLOCK):
+        live.write(BLOCK)
+        wait_until(lambda: live.ring.head == 8 * live.words, LONG_S, "written")
+        next(live.stream.blocks(LONG_S))
+    return held
+
+
+def test_held_view_that_cannot_be_kept_raises(make: Callable[..., Live]) -> None:
+    live = make(on_overrun="raise")
+    with pytest.raises(OverrunError, match=f"{BLOCK} words from word 0") as caught:
+        hold_too_long(live)
+    assert (caught.value.entry["after_word"], caught.value.entry["words"]) == (0, BLOCK)
+
+
+def test_held_view_that_cannot_be_kept_is_marked(make: Callable[..., Live]) -> None:
+    live = make(on_overrun="mark")
+    held = hold_too_long(live)
+    live.write(2 * BLOCK)
+    for _ in range(2):
+        next(live.stream.blocks(LONG_S))
+    assert live.stream.words_missed == BLOCK
+    assert held.size == BLOCK
+
+
+def test_views_that_were_let_go_are_not_counted(make: Callable[..., Live]) -> None:
+    live = make(on_overrun="raise")
+    for _ in range(3 * RING_WORDS // BLOCK):
+        live.write(BLOCK)
+        next(live.stream.blocks(LONG_S))
+    assert live.stream.words_missed == 0
+    assert live.stream.slot.lossless
+
+
+def test_stream_that_was_passed_at_the_end_ends_there(make: Callable[..., Live]) -> None:
+    live = make(on_overrun="mark")
+    live.write(4 * BLOCK)
+    live.engine.end()
+    live.begin(2)
+    live.pass_by()
+
+    got = sum(len(b) for b in live.stream.blocks(LONG_S))
+
+    assert got + live.stream.words_missed == 4 * BLOCK
+
+
+# -- read() ----------------------------------------------------------------------------------------------
+
+
+def test_read_gives_any_number_of_words_in_order(make: Callable[..., Live]) -> None:
+    live = make()
+    live.write(5000)
+    live.engine.end()
+    got = [live.stream.read(n, timeout_s=LONG_S) for n in (1, 2000, 0, 1023, 1977, 10)]
+
+    assert [w.size for w, _ in got] == [1, 2000, 0, 1023, 1976, 0], "fewer at the end"
+    assert np.array_equal(np.concatenate([w for w, _ in got]), np.arange(5000))
+    assert {overrun for _, overrun in got} == {0}
+
+
+def test_read_fills_the_caller_s_array(make: Callable[..., Live]) -> None:
+    live = make()
+    live.write(2 * BLOCK)
+    out = np.zeros(2 * BLOCK, "u8")
+    got, _ = live.stream.read(1500, out, timeout_s=LONG_S)
+    assert np.shares_memory(got, out)
+    assert np.array_equal(out[:1500], np.arange(1500))
+    assert not out[1500:].any()
+
+
+def test_read_counts_what_was_passed_and_does_not_raise(make: Callable[..., Live]) -> None:
+    live = make(on_overrun="raise")
+    first_left = live.pass_by()
+    got, overrun = live.stream.read(BLOCK, timeout_s=LONG_S)
+    assert (overrun, got[0], got[-1]) == (first_left, first_left, first_left + BLOCK - 1)
+
+
+def test_read_counts_a_block_that_was_passed_under_it_once(make: Callable[..., Live]) -> None:
+    live = make(on_overrun="raise")
+    live.write(3 * BLOCK)
+    live.stream.slot = PassedWhileReading(live, 2)  # type: ignore[assignment]
+    got, overrun = live.stream.read(2 * BLOCK, timeout_s=LONG_S)
+
+    assert np.array_equal(got[:BLOCK], np.arange(BLOCK))
+    assert overrun == int(got[BLOCK]) - BLOCK
+    assert np.array_equal(got[BLOCK:], np.arange(got[BLOCK], got[BLOCK] + BLOCK))
+
+
+def test_read_that_gives_up_loses_nothing(make: Callable[..., Live]) -> None:
+    live = make()
+    live.write(2 * BLOCK)
+    with pytest.raises(SourceError, match="no block"):
+        live.stream.read(3 * BLOCK, timeout_s=0.05)
+    live.write(BLOCK)
+    got, overrun = live.stream.read(3 * BLOCK, timeout_s=LONG_S)
+    assert np.array_equal(got, np.arange(3 * BLOCK))
+    assert overrun == 0

@@ -1,0 +1,208 @@
+"""The splitter's answers: header, gaps, new files, cut and end, also after its own death."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from harness import Engine, counter, gaps_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastcap import events
+from fastcap._ring import ESSENTIAL, LOSSLESS, MIN_RING_BYTES
+from fastcap.events import END, GAP, HEADER, MARK, START
+
+C = MIN_RING_BYTES
+TEXT = b"# command line: teststream -U /dev/usbhybrid0 -s 4 -l -b -v 3\n"
+RAW = (0x123456ABCDEF << 16 | 8).to_bytes(8, "little") + TEXT.ljust(64, b"\0")
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    engine = Engine()
+    yield engine
+    engine.close()
+
+
+def kinds(seen: list[events.Event]) -> list[tuple[str, int]]:
+    return [(events.NAMES[e.kind], e.position) for e in seen]
+
+
+# -- header ----------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(1, len(RAW) - 1), unique=True, max_size=5).map(sorted))
+def test_header_is_found_however_it_is_torn(cuts: list[int]) -> None:
+    engine = Engine()
+    start = engine.begin(header="yes")
+    stream = RAW + counter(0, 100)
+    for low, high in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+        engine.feed(stream[low:high])
+        engine.split()
+        assert engine.ring.framed == start + high // 8 * 8, "what has arrived may be read, header or not"
+
+    header = next(e for e in engine.events() if e.kind == HEADER)
+    assert (header.position, header.payload) == (start, RAW)
+    said = next(m for m in engine.told() if m["op"] == "header")
+    assert (said["header_bytes"], said["header_error"], said["rate"]) == (len(RAW), None, [2_000_000, 1])
+    engine.close()
+
+
+def test_stream_without_a_header_has_an_empty_one(engine: Engine) -> None:
+    engine.begin(header="no")
+    engine.feed(counter(0, 5))
+    engine.end()
+    assert kinds(engine.events()) == [("START", 0), ("HEADER", 0), ("END", 40)]
+
+
+def test_header_s_memory_is_kept_until_it_is_whole(engine: Engine) -> None:
+    engine.begin(header="yes")
+    engine.feed(RAW[:16])
+    engine.split()
+    rest = (C - 40 - len(RAW)) // 8
+    engine.feed(RAW[16:] + counter(0, rest))
+    engine.splitter.loop.run(0)  # frames and frees, and has not looked at the header yet
+    engine.feed(counter(rest, 14))
+    engine.split()
+
+    assert next(e.payload for e in engine.events() if e.kind == HEADER) == RAW
+
+
+def test_stream_that_ends_in_its_header_says_so(engine: Engine) -> None:
+    engine.begin(header="yes")
+    engine.feed(RAW[:30])
+    engine.end()
+
+    assert kinds(engine.events()) == [("START", 0), ("HEADER", 0), ("END", 30)]
+    said = next(m for m in engine.told() if m["op"] == "header")
+    assert "torn" in said["header_error"]
+
+
+# -- length and files ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("piece", [8, 24, 1000, 8000])
+def test_recording_is_cut_at_the_exact_word(engine: Engine, piece: int) -> None:
+    engine.begin(max_words=700)
+    data = counter(0, 1000)
+    for at in range(0, len(data), piece):
+        engine.feed(data[at : at + piece])
+        engine.split()
+
+    ended = next(m for m in engine.told() if m["op"] == "ended")
+    assert (ended["why"], ended["bytes"], ended["words_lost"]) == ("cut", 5600, 0)
+    assert engine.ring.framed == 5600
+    assert engine.ring.ended_recording == 1
+
+
+def test_drop_that_stands_at_the_cut_ends_the_recording(engine: Engine) -> None:
+    writer = engine.claim(LOSSLESS | ESSENTIAL)
+    engine.begin(max_words=C // 8)
+    engine.feed(counter(0, C // 8 + 1000))
+    engine.split()
+    writer.advance(C // 2)
+    engine.split()
+    engine.feed(counter(C // 8 + 1000, 1000))
+    engine.split()
+
+    assert kinds(engine.events())[-1] == ("END", C)
+    ended = next(m for m in engine.told() if m["op"] == "ended")
+    assert (ended["why"], ended["words"], ended["words_lost"]) == ("cut", C // 8, 0)
+
+
+def test_gap_over_the_cut_loses_only_what_was_wanted(engine: Engine) -> None:
+    writer = engine.claim(LOSSLESS | ESSENTIAL)
+    engine.begin(max_words=C // 8 + 10)
+    engine.feed(counter(0, C // 8 + 1000))
+    engine.split()
+    writer.advance(C // 2)
+    engine.split()
+    engine.feed(counter(C // 8 + 1000, 1000))
+    engine.split()
+
+    assert gaps_of(engine.events()) == [(C, C // 8, 10)]
+    ended = next(m for m in engine.told() if m["op"] == "ended")
+    assert (ended["why"], ended["bytes"], ended["words_lost"]) == ("cut", C, 10)
+
+
+@pytest.mark.parametrize("words", [2999, 3000, 3001])
+def test_no_file_begins_where_the_stream_ends(engine: Engine, words: int) -> None:
+    engine.begin(rate=[1000, 1], split_seconds=[1, 1])
+    engine.feed(counter(0, words))
+    engine.split()
+    engine.end()
+
+    marks = [e for e in engine.events() if e.kind == MARK]
+    assert [m.data["first_word"] for m in marks] == [n for n in (1000, 2000, 3000) if n < words]
+    assert [m.position for m in marks] == [8 * m.data["first_word"] for m in marks]
+
+
+# -- the splitter's own death ----------------------------------------------------------------------------
+
+
+def test_successor_repeats_no_event(engine: Engine) -> None:
+    writer = engine.claim(LOSSLESS | ESSENTIAL)
+    engine.begin(rate=[1000, 1], split_seconds=[100, 1], header="auto")
+    engine.feed(RAW + counter(0, C // 8))
+    engine.split()
+    writer.advance(C // 2)
+    engine.split()
+    engine.feed(counter(C // 8, 20_000))
+    engine.split()
+
+    engine.new_splitter()
+    engine.announce(**{k: v for k, v in engine.message.items() if k not in ("op", "recording")})
+    engine.feed(counter(C // 8 + 20_000, 1000))
+    engine.split()
+    engine.end()
+
+    seen = engine.events()
+    assert [e.kind for e in seen] == [START, HEADER, MARK, GAP, END]
+    end = seen[-1].data
+    assert end["bytes"] + 8 * end["words_lost"] == len(RAW) + 8 * (C // 8 + 21_000)
+
+
+def test_successor_of_one_that_died_between_end_and_its_publication_writes_no_second(engine: Engine) -> None:
+    engine.begin()
+    engine.feed(counter(0, 10))
+    engine.split()
+    now = engine.splitter.now
+    assert now is not None
+    engine.splitter.emit(
+        END, 80, {**now.summary(80), "why": "end"}, ended=0
+    )  # `ended_recording` not stored yet
+    engine.reader.end()
+
+    engine.new_splitter()
+    engine.told()
+    engine.announce()
+    engine.split()
+
+    assert [e.kind for e in engine.events()] == [START, HEADER, END]
+    assert engine.ring.ended_recording == 1
+    assert [m["op"] for m in engine.told()] == ["ended"]
+
+
+def test_successor_tells_again_how_a_recording_ended(engine: Engine) -> None:
+    engine.begin()
+    engine.feed(counter(0, 10))
+    engine.end()
+    first = engine.told()[-1]
+
+    engine.new_splitter()
+    engine.announce()
+
+    again = engine.told()
+    assert [m["op"] for m in again] == ["ended"]
+    assert {k: again[0][k] for k in ("bytes", "words", "words_lost", "why")} == {
+        k: first[k] for k in ("bytes", "words", "words_lost", "why")
+    }
+
+
+def test_slot_of_a_dead_consumer_is_freed_when_told(engine: Engine) -> None:
+    slot = engine.claim(LOSSLESS | ESSENTIAL)
+    engine.supervisor.send({"op": "free_slot", "slot": slot.index})
+    engine.split()
+    assert engine.ring.slot_state(slot.index)["state"] == "FREE"

@@ -1,0 +1,1 @@
+"""Fault injectors for tests and continuous integration: see tools/README.md."""
