@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from cli_runs import COMMAND, CommandLine, board_program
 from support.needs import requires_root
+from support.waiting import wait_until
 
 pytest_plugins = ["command_line"]
 
@@ -23,7 +24,7 @@ WRONG_USAGE = {
     "two sources": (["capture", AT_ONCE, "--", "cat"], "SOURCE"),
     "no command after --": (["capture", "--to", "none", "--"], "--"),
     "no destination": (["capture", AT_ONCE], "--to"),
-    "seconds and samples": (["capture", AT_ONCE, "--to", "none", "--seconds", "1", "--samples", "2"], "--samples 2"),
+    "seconds and samples": (["capture", AT_ONCE, "--seconds", "1", "--samples", "2"], "--samples 2"),
     "seconds that are none": (["capture", AT_ONCE, "--to", "none", "--seconds", "soon"], "soon"),
     "no seconds": (["capture", AT_ONCE, "--to", "none", "--seconds", "0"], "0"),
     "samples that are none": (["capture", AT_ONCE, "--to", "none", "--samples", "many"], "many"),
@@ -208,24 +209,21 @@ def test_bad_data_is_kept_and_told(clean_cli: CommandLine, tmp_path: Path, case:
 
 
 def test_words_dropped_are_told(clean_cli: CommandLine, tmp_path: Path) -> None:
-    """A ring of 1 MiB in front of a file system whose writer is stopped, and a source that does not wait."""
+    """A ring of 1 MiB, and a source that is far too fast and is not made to wait."""
     words = 4_000_000
     script = f"import os\nb = bytes(8 * 50000)\nfor _ in range({words} // 50000):\n    os.write(1, b)\n"
     (tmp_path / "source.py").write_text(script)
-    ended = clean_cli(
-        "capture", "--to", tmp_path / "run.bin", "--ring", "1MiB", "--json", "--", sys.executable, tmp_path / "source.py"
-    )  # fmt: skip
+    command = ["--", sys.executable, tmp_path / "source.py"]
+    ended = clean_cli("capture", "--to", tmp_path / "run.bin", "--ring", "1MiB", "--json", *command)
 
     report = ended.json
     lost = sum(entry["words"] for entry in report["ledger"] if entry["certainty"] == "exact")
-    assert report["words_lost"] == lost
+    assert report["words_lost"] == lost > 0
     assert report["words"] + lost == words
     assert ended.status == 3
 
 
 def test_device_in_use_names_who_has_it(cli: CommandLine, place: Path) -> None:
-    from support.waiting import wait_until
-
     device = place / "device"
     device.touch()
     command = ["--", place / "teststream", "-U", device, "-s", "4", "-l", "-b"]

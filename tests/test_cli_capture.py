@@ -148,12 +148,14 @@ def test_lab_configuration_names_everything(clean_cli: CommandLine, tmp_path: Pa
 
 def test_capture_section_of_toml_gives_defaults(clean_cli: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "board.toml").write_text(
-        f'[board]\nsource = "{AT_ONCE}"\n[capture]\nto = "{tmp_path}/a.bin"\nsamples = 1000\nchecksum = "none"\n'
+        f'[board]\nsource = "{AT_ONCE}"\n[capture]\nto = "{tmp_path}/a.bin"\nsamples = 1000\n'
+        'checksum = "none"\n'
         "[meta]\nlaser = 2\n"
     )
     first = clean_cli("capture", "--config", tmp_path / "board.toml", "--json")
     second = clean_cli(
-        "capture", "--config", tmp_path / "board.toml", "--to", tmp_path / "b.bin", "--samples", "500", "--json"
+        "capture", "--config", tmp_path / "board.toml", "--to", tmp_path / "b.bin", "--samples", "500",
+        "--json",
     )  # fmt: skip
 
     assert (first.json["words"], first.json["checksum"]["algorithm"]) == (1000, "none")
@@ -184,7 +186,8 @@ def test_split_files_follow_one_another(clean_cli: CommandLine, tmp_path: Path) 
 def test_nothing_is_kept_if_asked(clean_cli: CommandLine, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("def count(trace):\n    return {'words': len(trace)}\n")
     ended = clean_cli(
-        "capture", AT_ONCE, "--to", "none", "--samples", "5000", "--analyse", "mine:count", "--json", cwd=tmp_path
+        "capture", AT_ONCE, "--to", "none", "--samples", "5000", "--analyse", "mine:count", "--json",
+        cwd=tmp_path,
     )  # fmt: skip
 
     assert ended.status == 0
@@ -251,6 +254,7 @@ class Terminal:
 
     def __init__(self) -> None:
         self._master, self.fd = os.openpty()
+        termios.tcsetwinsize(self.fd, (24, 160))
 
     def start(self, cli: CommandLine, *args: str | Path) -> subprocess.Popen[str]:
         """Start a capture on it."""
@@ -342,7 +346,8 @@ def test_hangup_is_ignored_under_nohup(clean_cli: CommandLine, tmp_path: Path) -
 
 def test_interrupt_between_repeats_keeps_what_is_there(clean_cli: CommandLine, tmp_path: Path) -> None:
     process = clean_cli.start(
-        "capture", COUNTER, "--to", tmp_path, "--ring", "64MiB", "--seconds", "0.3", "--repeat", "1000", "--json"
+        "capture", COUNTER, "--to", tmp_path, "--ring", "64MiB", "--seconds", "0.3", "--repeat", "1000",
+        "--json",
     )  # fmt: skip
     wait_until(lambda: len(list(tmp_path.glob("*.bin"))) >= 2, 30, "two files")
     process.send_signal(signal.SIGINT)

@@ -53,8 +53,8 @@ CASES = {
     "a fifo": "mkfifo f; cat f > copy & seq 100000 | TEE f | cksum; wait",
 }  # fmt: skip
 OWN_WORDS = {  # one line each, where tee has several
-    "wrong mode", "ambiguous mode", "unknown option", "unknown short option", "an argument where none belongs",
-    "closed stdin",
+    "wrong mode", "ambiguous mode", "unknown option", "unknown short option",
+    "an argument where none belongs", "closed stdin",
 }  # fmt: skip
 
 
@@ -64,8 +64,8 @@ def _run(script: str, tee: str, place: Path) -> tuple[list[str], str, list[str],
     script = script.replace("TEE", tee) + '\necho "${PIPESTATUS[@]}" >&9'
     with (place.parent / f"{place.name}.status").open("w+") as statuses:
         done = subprocess.run(
-            ["bash", "-c", f"exec 9>&{statuses.fileno()}\n{script}"], cwd=place, capture_output=True, check=False,
-            timeout=DEADLINE_S, pass_fds=[statuses.fileno()],
+            ["bash", "-c", f"exec 9>&{statuses.fileno()}\n{script}"], cwd=place, capture_output=True,
+            check=False, timeout=DEADLINE_S, pass_fds=[statuses.fileno()],
         )  # fmt: skip
         statuses.seek(0)
         told = statuses.read().split()

@@ -112,6 +112,16 @@ def test_drop_that_stands_at_the_cut_ends_the_recording(engine: Engine) -> None:
     assert (ended["why"], ended["words"], ended["words_lost"]) == ("cut", C // 8, 0)
 
 
+def test_drop_at_the_cut_that_is_seen_only_after_the_reader_s_end_ends_it_too(engine: Engine) -> None:
+    engine.claim(LOSSLESS | ESSENTIAL)
+    engine.begin(max_words=C // 8)
+    engine.feed(counter(0, C // 8 + 1000))
+    engine.end()
+
+    assert kinds(engine.events())[1:] == [("HEADER", 0), ("END", C)]
+    assert [m["why"] for m in engine.told() if m["op"] == "ended"] == ["cut"]
+
+
 def test_gap_over_the_cut_loses_only_what_was_wanted(engine: Engine) -> None:
     writer = engine.claim(LOSSLESS | ESSENTIAL)
     engine.begin(max_words=C // 8 + 10)

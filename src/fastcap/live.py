@@ -225,6 +225,10 @@ class Stream:
         """Go on behind what was given up before it was used."""
         tail = (self.ring.tail + 7) & ~7
         if tail > self._position >= 0:
+            # a whole ring eighth further on: at the tail itself the next block would be passed again
+            tail = max(tail, min(tail + self.ring.capacity // 8, self.ring.framed & ~7))
+            if self._gaps:
+                tail = min(tail, self._gaps[0].position) if self._gaps[0].position > self._position else tail
             missed, index = (tail - self._position) // 8, self._index
             self._position = tail
             self._missed(index, missed, already_used=False)

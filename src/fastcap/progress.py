@@ -6,6 +6,7 @@ ssh) ends the showing, never the capture.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,14 @@ from fastcap.units import format_duration, format_rate, format_size
 
 LINE_S = 5.0
 STALL_S = 0.25  # a call on the destination that takes longer is shown as a stall
+
+
+def _has_width() -> bool:
+    """Tell whether stderr is a terminal on which a bar can be drawn."""
+    try:
+        return sys.stderr is not None and os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    except (OSError, ValueError):
+        return False
 
 
 class Progress:
@@ -29,7 +38,7 @@ class Progress:
 
     def __init__(self, *, word_bytes: int = 8) -> None:
         self._word_bytes = word_bytes
-        self._terminal = sys.stderr is not None and sys.stderr.isatty()
+        self._terminal = _has_width()
         self._bar: Any = None
         self._line_at = time.monotonic() + LINE_S
         self._last = (0, 0.0)  # bytes, and when

@@ -74,7 +74,9 @@ def _sink(
     return {"directory": directory, "names": names, "checksum": checksum, "fsync_every": fsync_every, **rest}
 
 
-def _analysis(analyse: str | Callable[..., Any] | None, statistics: bool, written: bool) -> dict[str, Any] | None:
+def _analysis(
+    analyse: str | Callable[..., Any] | None, statistics: bool, meta: dict[str, str], rate: list[int] | None
+) -> dict[str, Any] | None:
     if analyse is None and not statistics:
         return None
     pickled = None
@@ -87,6 +89,7 @@ def _analysis(analyse: str | Callable[..., Any] | None, statistics: bool, writte
     return {
         "analyse": analyse if isinstance(analyse, str) else None, "pickled": pickled, "path": os.getcwd(),
         "skip_words": SKIP_WORDS, "word_bytes": 8, "hold": analyse is not None,
+        "meta": meta, "rate": rate,
     }  # fmt: skip
 
 
@@ -172,7 +175,7 @@ def recording(
         "max_seconds": _pair(max_seconds), "split_seconds": _pair(split_s), "can_wait": can_wait,
         "replay_bytes_per_s": float(source.replay_rate_hz * 8) if source.replay_rate_hz else 0.0,
         "pipe_bytes": pipe_bytes(), "ring_bytes": ring_bytes, "sink": sink,
-        "analysis": _analysis(analyse, statistics, sink is not None),
+        "analysis": _analysis(analyse, statistics, {**source.details, **(meta or {})}, _pair(rate)),
         "meta": {**source.details, **(meta or {})}, "started": started.isoformat(),
         "lock_info": {
             "destination": where, "device": source.device, "label": source.label,

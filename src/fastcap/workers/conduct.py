@@ -457,7 +457,9 @@ class Conductor:
 
     def _on_need_file(self, r: Recording, worker: Worker, message: Message) -> None:
         r.needs_file = True
-        if r.files_done and r.reports:
+        if r.spec["sink"] is None:
+            self.s.tell(worker, {"op": "file", "path": None})
+        elif r.files_done and r.reports:
             self.s.tell(worker, {"op": "file", "path": r.reports[-1]["path"]})
 
     def _on_live(self, r: Recording, worker: Worker, message: Message) -> None:

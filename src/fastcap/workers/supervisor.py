@@ -151,7 +151,7 @@ class Supervisor:
         self.loop.forget(worker.pidfd)
         self.loop.forget(worker.channel.fileno())
         self.workers.remove(worker)
-        self.conductor.died(worker)
+        self.conductor.replacer.died(worker)
         worker.reap()
         worker.channel.close()
 
@@ -212,9 +212,6 @@ class Supervisor:
         if not self.closing or self.conductor.busy or self.finished:
             return
         self.finished = True
-        for worker in self.workers:
-            worker.channel.close()
-        self.ring.command()
         kept = self.conductor.keep_folder
         self.status.close(left_behind=kept)
         if not kept:
@@ -241,8 +238,11 @@ class Supervisor:
                 self.controller.flush()
             self._finish_if_idle()
 
-    def reap_all(self) -> None:
-        """Wait for the workers' ends: their sockets are closed."""
+    def end_workers(self) -> None:
+        """Close the workers' sockets, which ends them, and wait for that."""
+        for worker in self.workers:
+            worker.channel.close()
+        self.ring.command()
         for worker in self.workers:
             worker.reap()
 
@@ -266,7 +266,7 @@ def main() -> None:
     try:
         supervisor.run()
     finally:
-        supervisor.reap_all()
+        supervisor.end_workers()
 
 
 if __name__ == "__main__":
