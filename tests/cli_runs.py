@@ -10,10 +10,14 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from support.waiting import wait_until
+
+from fastcap.stream import header_bytes
 
 DEADLINE_S = 60
 COMMAND = [sys.executable, "-P", "-m", "fastcap"]
+COUNTER = "sim://?rate=2MHz&pattern=counter"
 SHM = Path("/dev/shm")
 NOTES = [Path("/run/lock"), Path("/tmp")]
 
@@ -104,6 +108,12 @@ def _listed(folder: Path) -> list[Path]:
         return list(folder.iterdir())
     except OSError:
         return []
+
+
+def counted(path: Path) -> np.ndarray:
+    """Return a file's words."""
+    raw = path.read_bytes()
+    return np.frombuffer(raw[header_bytes(raw) :], dtype="<u8")
 
 
 def board_program(path: Path) -> Path:

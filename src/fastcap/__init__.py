@@ -21,10 +21,10 @@ _HOMES = {
     "trace": ("Trace", "load"),
 }  # fmt: skip
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
-__all__ = ["__version__", *sorted(_HOME)]  # noqa: PLE0604
+__all__ = ["__version__", *sorted(_HOME)]
 
 if TYPE_CHECKING:
-    from fastcap.board import Board, Capture, open  # noqa: A004
+    from fastcap.board import Board, Capture, open
     from fastcap.errors import (
         ConfigError,
         DeviceError,

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastcap import events, words
-from fastcap._ring import LOSSLESS, Ring, Slot, View
+from fastcap._ring import Ring, Slot, View
 from fastcap.errors import OverrunError, RingError, SourceError
 from fastcap.events import EventReader
 from fastcap.stream import Header, parse_header
@@ -44,7 +44,7 @@ class Block:
     def __init__(self, stream: Stream, position: int, view: View, index: int, gap_before: int) -> None:
         self._stream = stream
         self._position = position
-        self._words: Words | None = np.frombuffer(view, dtype="<u8")
+        self._words: Words | None = np.frombuffer(memoryview(view), dtype="<u8")
         self.index = index
         self.gap_before = gap_before
 
@@ -58,7 +58,9 @@ class Block:
             The block's time is over: a later one was asked for.
         """
         if self._words is None:
-            raise RingError("this block is no longer valid: use it before asking for the next, or keep block.copy()")
+            raise RingError(
+                "this block is no longer valid: use it before asking for the next, or keep block.copy()"
+            )
         return self._words
 
     def __len__(self) -> int:
@@ -119,7 +121,9 @@ class Stream:
         Words that this consumer was passed by.
     """
 
-    def __init__(self, ring: Ring, slot: Slot, recording: Recording, block_words: int, on_overrun: str) -> None:
+    def __init__(
+        self, ring: Ring, slot: Slot, recording: Recording, block_words: int, on_overrun: str
+    ) -> None:
         if on_overrun not in ("raise", "mark"):
             raise ValueError(f"on_overrun={on_overrun!r}: 'raise' or 'mark'")
         if not 1 <= block_words * 8 <= ring.capacity // 4:
@@ -193,9 +197,21 @@ class Stream:
     def overrun(self, index: int, missed: int) -> OverrunError:
         """Return the error that tells of words this consumer was passed by."""
         at_s = time.monotonic() - self._start_ns * 1e-9
-        entry = {"stage": "ring", "after_word": index, "words": missed, "certainty": "exact", "at_s": round(at_s, 6)}
-        held = f"; {len(self._held)} views of earlier blocks are still held: copy what you keep" if self._held else ""
-        return OverrunError(f"{missed} words from word {index} were overwritten before they were used{held}", entry)
+        entry = {
+            "stage": "ring",
+            "after_word": index,
+            "words": missed,
+            "certainty": "exact",
+            "at_s": round(at_s, 6),
+        }
+        held = (
+            f"; {len(self._held)} views of earlier blocks are still held: copy what you keep"
+            if self._held
+            else ""
+        )
+        return OverrunError(
+            f"{missed} words from word {index} were overwritten before they were used{held}", entry
+        )
 
     def _retire(self) -> None:
         """End the present block's time; keep the memory of views that are still alive."""

@@ -16,7 +16,9 @@ VERSION = "0.1.0"
 Json = dict[str, Any]
 
 
-def ledger(gaps: list[Event], *, begin: int, end: int, last: bool, first_word: int, started_ns: int) -> list[Json]:
+def ledger(
+    gaps: list[Event], *, begin: int, end: int, last: bool, first_word: int, started_ns: int
+) -> list[Json]:
     """Return the ledger entries of the gaps that lie in one file.
 
     Parameters

@@ -34,7 +34,9 @@ def _meminfo_available() -> int:
 def _cgroup_left(root: str = "/sys/fs/cgroup") -> int | None:
     """Return what this process's control group may still use, the tightest of its ancestors; None: no limit."""
     try:
-        own = next(ln[3:] for ln in Path("/proc/self/cgroup").read_text().splitlines() if ln.startswith("0::"))
+        own = next(
+            ln[3:] for ln in Path("/proc/self/cgroup").read_text().splitlines() if ln.startswith("0::")
+        )
     except (OSError, StopIteration):
         return None
     left: int | None = None
@@ -76,7 +78,7 @@ def checked_ring_bytes(wanted: int | None, *, fsync_every: int | None = None, sh
     free, memory = free_shm_bytes(shm), available_bytes()
     if size < LEAST_BYTES:
         raise RingError(
-            f"ring of {size} bytes is too small (at least {LEAST_BYTES}): {shm} has {free} bytes free, memory {memory}; "
+            f"ring of {size} bytes is below {LEAST_BYTES}: {shm} has {free} bytes free, memory {memory}; "
             f"free some, or mount a larger {shm}"
         )
     if size > min(free, memory):

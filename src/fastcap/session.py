@@ -77,7 +77,13 @@ class Session:
     """
 
     def __init__(
-        self, ring_bytes: int, *, label: str, realtime: bool = False, writes: bool = True, analyses: bool = False
+        self,
+        ring_bytes: int,
+        *,
+        label: str,
+        realtime: bool = False,
+        writes: bool = True,
+        analyses: bool = False,
     ) -> None:
         self.ring_bytes = ring_bytes
         self.folder = new_folder()
@@ -224,7 +230,9 @@ class Session:
         self.leave()
         shutil.rmtree(self.folder, ignore_errors=True)
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(directory(), f"{PREFIX}{os.getuid()}-{os.path.basename(self.folder)}.json"))
+            os.unlink(
+                os.path.join(directory(), f"{PREFIX}{os.getuid()}-{os.path.basename(self.folder)}.json")
+            )
 
     def close(self, timeout_s: float | None = None) -> None:
         """Drain, end the workers, remove the folder. Blocks for as long as the destination takes."""

@@ -70,7 +70,11 @@ def _sink(
         names["split"] = True
         if file is None and name is None and source.sample_rate_hz is not None:
             stamp = f"{started:%Y-%m-%dT%H:%M:%S.%f}"
-            names |= {"start": started.isoformat(), "suffix": base.removeprefix(stamp), "rate": _pair(source.sample_rate_hz)}
+            names |= {
+                "start": started.isoformat(),
+                "suffix": base.removeprefix(stamp),
+                "rate": _pair(source.sample_rate_hz),
+            }
     return {"directory": directory, "names": names, "checksum": checksum, "fsync_every": fsync_every, **rest}
 
 
@@ -123,7 +127,9 @@ def _open_source(source: SourceSpec) -> list[int]:
         try:
             return [os.open(source.path or "", os.O_RDONLY | os.O_CLOEXEC)]
         except OSError as e:
-            raise SourceError(f"cannot read '{source.path}': {e.strerror}; check the path and its rights") from e
+            raise SourceError(
+                f"cannot read '{source.path}': {e.strerror}; check the path and its rights"
+            ) from e
     if source.fd is not None:
         return [os.dup(source.fd)]
     return []

@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from fastcap.wire import Channel, pair
+from fastcap.wire import pair
 
 _HIGH_FD = 64  # descriptors are moved up here first, so that dup2 to low numbers cannot hit one of them
 _DEFAULTED = (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
@@ -35,8 +35,14 @@ def spawn(argv: Sequence[str], fds: Sequence[int], *, cwd: str | None = None, gr
         if cwd:
             os.chdir(cwd)
         launch = os.posix_spawnp if "/" not in argv[0] else os.posix_spawn
-        extra = {"setpgroup": 0} if group else {}
-        return launch(argv[0], list(argv), os.environ, file_actions=actions, setsigdef=_DEFAULTED, setsigmask=[], **extra)
+        if group:
+            return launch(
+                argv[0], list(argv), os.environ,
+                file_actions=actions, setsigdef=_DEFAULTED, setsigmask=[], setpgroup=0,
+            )  # fmt: skip
+        return launch(
+            argv[0], list(argv), os.environ, file_actions=actions, setsigdef=_DEFAULTED, setsigmask=[]
+        )  # fmt: skip
     finally:
         if cwd:
             os.fchdir(here)
@@ -75,7 +81,9 @@ class Child:
             text = os.pread(self._io, 1024, 0).decode()
         except OSError:
             return None
-        return next((int(v) for k, _, v in (line.partition(":") for line in text.splitlines()) if k == key), None)
+        return next(
+            (int(v) for k, _, v in (line.partition(":") for line in text.splitlines()) if k == key), None
+        )
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Signal this very process; one that is gone already is left alone."""
@@ -164,5 +172,3 @@ class Source(Child):
                 os.killpg(self.pid, number)
             except ProcessLookupError:
                 return
-
-

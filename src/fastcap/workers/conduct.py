@@ -119,7 +119,16 @@ class Conductor:
         self.lock = DeviceLock.acquire(device, r.spec["lock_info"])
 
     def _framing(self, spec: Message) -> Message:
-        keys = ("recording", "word_bytes", "header", "rate", "max_words", "max_seconds", "split_seconds", "can_wait")
+        keys = (
+            "recording",
+            "word_bytes",
+            "header",
+            "rate",
+            "max_words",
+            "max_seconds",
+            "split_seconds",
+            "can_wait",
+        )
         return {**{k: spec.get(k) for k in keys}, "command": spec.get("command"), "wall": spec["started"]}
 
     def _prepare_sink(self, r: Recording) -> None:
@@ -176,7 +185,11 @@ class Conductor:
             try:
                 r.source = Source(source["argv"], source.get("cwd"), r.source_stdout)
             except OSError as e:
-                self.fail(r, "SourceError", f"cannot start '{source['argv'][0]}': {e.strerror}; check the path and its rights")
+                self.fail(
+                    r,
+                    "SourceError",
+                    f"cannot start '{source['argv'][0]}': {e.strerror}; check the path and its rights",
+                )
                 return
             os.close(r.source_stdout)
             r.source_stdout = -1
@@ -184,7 +197,14 @@ class Conductor:
         self.s.loop.later(WARM_S, self._warm_up)
         if r.stopped_why:
             self._end_source(r)
-        self.s.say({"op": "running", "recording": r.id, "pipe_bytes": r.pipe_bytes, "notices": self.s.notices + self.refused})
+        self.s.say(
+            {
+                "op": "running",
+                "recording": r.id,
+                "pipe_bytes": r.pipe_bytes,
+                "notices": self.s.notices + self.refused,
+            }
+        )
 
     def _watch_source(self, r: Recording, source: Source) -> None:
         def drain() -> None:
@@ -210,7 +230,14 @@ class Conductor:
         for spec, fds in self.queue:
             for fd in fds:
                 os.close(fd)
-            self.s.say({"op": "failed", "recording": spec["recording"], "error": "SourceError", "text": "interrupted before it began"})
+            self.s.say(
+                {
+                    "op": "failed",
+                    "recording": spec["recording"],
+                    "error": "SourceError",
+                    "text": "interrupted before it began",
+                }
+            )
         self.queue.clear()
         r = self.current
         if r is not None and r.stopped_why is None:
@@ -275,7 +302,11 @@ class Conductor:
         if r.ended["bytes"] == 0 and r.word_bytes > 1 and not r.interrupted:
             tail = r.source_tail.strip().splitlines()
             said = f"; it said: {tail[-1]}" if tail else ""
-            self.fail(r, "SourceError", f"{r.spec['label']} ended (exit status {r.source_status}) without a byte{said}")
+            self.fail(
+                r,
+                "SourceError",
+                f"{r.spec['label']} ended (exit status {r.source_status}) without a byte{said}",
+            )
             return
         self.s.say({"op": "sampled", "recording": r.id})
         self.s.loop.later(LOOK_S, lambda: self._look_for_progress(r, -1, 0.0))
@@ -290,7 +321,11 @@ class Conductor:
         now = self.s.ring.slot_state(r.writer_slot)["cursor"]
         waited_s = waited_s + LOOK_S if now == cursor and r.sink_trouble else 0.0
         if waited_s >= GIVE_UP_S:
-            self.fail(r, "SinkError", f"{r.sink_trouble} (for {waited_s:.0f} s); what is missing stays in {self.s.folder}")
+            self.fail(
+                r,
+                "SinkError",
+                f"{r.sink_trouble} (for {waited_s:.0f} s); what is missing stays in {self.s.folder}",
+            )
             return
         self.s.loop.later(LOOK_S, lambda: self._look_for_progress(r, now, waited_s))
 
@@ -350,12 +385,12 @@ class Conductor:
         return {k: r.spec["lock_info"].get(k) for k in keys}
 
     def out_of_memory(self) -> None:
-        """The ring could not be allocated whole: end the recording, drain what arrived."""
+        """End the recording, drain what arrived: the ring could not be allocated whole."""
         self.s.say({"op": "trouble", "recording": 0, "text": self.s.notices[-1]})
         self.stop("failed")
 
     def free_foreign_slots(self) -> None:
-        """The controller is gone: so are the consumers in its process."""
+        """Free the slots of consumers in the controller's process: it is gone."""
         for i in range(SLOTS):
             state = self.s.ring.slot_state(i)
             if state["state"] != "FREE" and state["owner_pid"] == self.opening["pid"]:
@@ -402,7 +437,14 @@ class Conductor:
 
     def _on_dest_ok(self, r: Recording, worker: Worker, message: Message) -> None:
         self._arrived(r, "dest")
-        self.s.say({"op": "destination", "recording": r.id, "path": message["path"], "free_bytes": message["free_bytes"]})
+        self.s.say(
+            {
+                "op": "destination",
+                "recording": r.id,
+                "path": message["path"],
+                "free_bytes": message["free_bytes"],
+            }
+        )
 
     def _on_dest_error(self, r: Recording, worker: Worker, message: Message) -> None:
         r.writer = None
@@ -437,7 +479,9 @@ class Conductor:
         self._commit_if_ready(r)
 
     def _on_committed(self, r: Recording, worker: Worker, message: Message) -> None:
-        self.s.say({"op": "file", "recording": r.id, "path": message["path"], "report": r.reports[message["index"]]})
+        self.s.say(
+            {"op": "file", "recording": r.id, "path": message["path"], "report": r.reports[message["index"]]}
+        )
 
     def _on_finished(self, r: Recording, worker: Worker, message: Message) -> None:
         r.files_done = True

@@ -110,7 +110,9 @@ class Framing:
             return self._no_header(None if self._auto else str(e))
         if wanted is None:
             if final:
-                return self._no_header(None if self._auto and have else f"the stream ended after {have} bytes, before its header")
+                return self._no_header(
+                    None if self._auto and have else f"the stream ended after {have} bytes, before its header"
+                )
             return False
         self._wanted_bytes = wanted
         if have < wanted:
@@ -142,7 +144,12 @@ class Framing:
     def header_report(self) -> dict[str, Any]:
         """Return what the supervisor is told about the header."""
         rate = [self.rate.numerator, self.rate.denominator] if self.rate else None
-        return {"header_bytes": self.header_bytes, "header_error": self.header_error, "rate": rate, "max_words": self.max_words}
+        return {
+            "header_bytes": self.header_bytes,
+            "header_error": self.header_error,
+            "rate": rate,
+            "max_words": self.max_words,
+        }
 
     # -- gaps and marks ------------------------------------------------------------------------------
 
@@ -209,7 +216,10 @@ class Framing:
 
     def clock_report(self) -> dict[str, Any]:
         """Return measured rate, drift and estimated loss; None where the capture is too short to tell."""
-        nothing = {"clock": {"rate_hz": None, "drift_ppm": None}, "board": {"estimated_words_lost": None, "detectable_words": None}}
+        nothing = {
+            "clock": {"rate_hz": None, "drift_ppm": None},
+            "board": {"estimated_words_lost": None, "detectable_words": None},
+        }
         if self._clock is None or self.rate is None:
             return nothing
         e = self._clock.estimate(self.rate)

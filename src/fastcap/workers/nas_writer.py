@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Any
 
 from fastcap import events
 from fastcap._ring import ESSENTIAL, LOSSLESS, Ring, Slot, now_ns
@@ -117,10 +116,12 @@ class NasWriter:
             self._failed(e)
 
     def _distance(self, backlog: int) -> int:
-        """Bytes between fsyncs: what was asked, more while catching up or when fsync is slow, an eighth of the ring at most."""
+        """Return the bytes between fsyncs: more while catching up or when fsync is slow, a ring eighth at most."""
         every: int = self.message["fsync_every"]
         rate: float = self.message["bytes_per_s"] or 0.0
-        return int(min(self.ring.capacity // 8, max(every, backlog // 2, 2 * rate * self.fsync_took_ns * 1e-9)))
+        return int(
+            min(self.ring.capacity // 8, max(every, backlog // 2, 2 * rate * self.fsync_took_ns * 1e-9))
+        )
 
     def _sync_if_due(self, upto: int) -> None:
         unsynced = self.written - self.slot.cursor
@@ -190,12 +191,22 @@ class NasWriter:
             except SinkFailed as e:
                 self._failed_commit(e)
                 continue
-            self.channel.send({"op": "committed", "recording": self.recording, "path": path, "index": message["index"]})
+            self.channel.send(
+                {"op": "committed", "recording": self.recording, "path": path, "index": message["index"]}
+            )
             return
 
     def _failed_commit(self, e: SinkFailed) -> None:
         fatal = e.errno == errno.EEXIST
-        self.channel.send({"op": "sink_error", "recording": self.recording, "text": str(e), "errno": e.errno, "fatal": fatal})
+        self.channel.send(
+            {
+                "op": "sink_error",
+                "recording": self.recording,
+                "text": str(e),
+                "errno": e.errno,
+                "fatal": fatal,
+            }
+        )
         got = self.channel.receive(None if fatal else RETRY_S)
         if got is not None and got[0]["op"] == "abandon":
             raise Abandoned
@@ -239,7 +250,14 @@ def _serve(channel: Channel, ring: Ring) -> None:
         channel.send({"op": "dest_error", "recording": writer.recording, "text": str(e), "errno": e.errno})
         slot.leave()
         return
-    channel.send({"op": "dest_ok", "recording": writer.recording, "path": writer.sink.path, "free_bytes": writer.sink.free_bytes})
+    channel.send(
+        {
+            "op": "dest_ok",
+            "recording": writer.recording,
+            "path": writer.sink.path,
+            "free_bytes": writer.sink.free_bytes,
+        }
+    )
     try:
         writer.run()
     except Abandoned:

@@ -55,7 +55,9 @@ def _read(channel: Channel, reader: Reader, message: dict[str, Any], fd: int) ->
     os.close(fd)
     reader.end()
     if why == FAILED:
-        channel.send({"op": "eof", "recording": message["recording"], "why": why, "error": os.strerror(error)})
+        channel.send(
+            {"op": "eof", "recording": message["recording"], "why": why, "error": os.strerror(error)}
+        )
     else:
         channel.send({"op": "eof", "recording": message["recording"], "why": why, "error": None})
 

@@ -61,7 +61,7 @@ class Replacer:
                 self.c.s.tell(self.spare, {"op": "realtime"})
 
     def ready(self, worker: Worker) -> None:
-        """A worker has come up: perhaps somebody waits for it."""
+        """Note that a worker has come up: perhaps somebody waits for it."""
         if worker is self.spare and self._waits_for_spare is not None:
             r, self._waits_for_spare = self._waits_for_spare, None
             self._hand_over(r)
@@ -98,7 +98,13 @@ class Replacer:
         r.taken_before = self.c.s.ring.head - state["start"] + state["dropped_bytes"]
         r.taken_known = False
         after = max(0, self.c.s.ring.head - state["start"]) // r.word_bytes
-        entry = {"stage": "pipe", "after_word": after, "words": None, "certainty": "unknown", "at_s": r.elapsed_s}
+        entry = {
+            "stage": "pipe",
+            "after_word": after,
+            "words": None,
+            "certainty": "unknown",
+            "at_s": r.elapsed_s,
+        }
         r.unknown_losses.append(entry)
 
     def _promote(self) -> None:
@@ -160,7 +166,11 @@ class Replacer:
         r.replaced["nas_writer"] += 1
         if r.writer_slot is None or r.replaced["nas_writer"] > MANY:
             r.writer = None
-            self.c.fail(r, "WorkerError", f"the NAS writer died {r.replaced['nas_writer']} times; the data so far is in the session's folder")
+            self.c.fail(
+                r,
+                "WorkerError",
+                f"the NAS writer died {r.replaced['nas_writer']} times; the data so far is in the session's folder",
+            )
             return
         r.writer = self.c.take("nas_writer")
         r.writer.recording = r.id
@@ -209,7 +219,7 @@ class Replacer:
         self.c.s.tell(worker, message, (fd,))
 
     def output_over(self, worker: Worker) -> None:
-        """An output is complete or broken: let its descriptor go, so that its reader sees the end."""
+        """Let the descriptor of a finished output go, so that its reader sees the end."""
         fd, _ = self.output_fds.pop(worker.pid)
         self.slots.pop(worker.pid, None)
         os.close(fd)

@@ -295,7 +295,11 @@ class Sink:
             "first_word": self.first_word,
             "header_bytes": header_bytes,
             "checksum": self.hash.hexdigest() if self.hash is not None else None,
-            "sink": {"write_s": self.write_s.to_dict(), "fsync_s": self.fsync_s.to_dict(), "stalls": self.stalls},
+            "sink": {
+                "write_s": self.write_s.to_dict(),
+                "fsync_s": self.fsync_s.to_dict(),
+                "stalls": self.stalls,
+            },
         }
 
     def commit(self, report: dict[str, Any], header: bytes) -> str:
@@ -321,16 +325,26 @@ class Sink:
     def amend(self, report: dict[str, Any], header: bytes) -> None:
         """Write the sidecar, or replace this capture's own."""
         text = header[8:].split(b"\0", 1)[0].decode("utf-8", "replace") if header else None
-        blocks = {"bytes": BLOCK_BYTES, "algorithm": "sha256-running", "values": self.blocks} if self.blocks else None
+        blocks = (
+            {"bytes": BLOCK_BYTES, "algorithm": "sha256-running", "values": self.blocks}
+            if self.blocks
+            else None
+        )
         content = encode(
             build_sidecar(
-                report, header_bytes=len(header), raw_header_text=text, first_word=self.first_word, blocks=blocks
+                report,
+                header_bytes=len(header),
+                raw_header_text=text,
+                first_word=self.first_word,
+                blocks=blocks,
             )
         )
         final = str(sidecar_path(self.name))
         temporary = final + ".part"
         try:
-            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644, dir_fd=self.dir_fd)
+            fd = os.open(
+                temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644, dir_fd=self.dir_fd
+            )
             with os.fdopen(fd, "wb") as f:
                 f.write(content)
                 f.flush()

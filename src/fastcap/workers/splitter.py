@@ -76,7 +76,11 @@ class Splitter:
         self.loop.quiet_limit = False
         now.restore(mine)
         if not any(e.kind == events.START for e in mine):
-            start_info = {"command": message.get("command"), "wall": message.get("wall"), "word": now.word_bytes}
+            start_info = {
+                "command": message.get("command"),
+                "wall": message.get("wall"),
+                "word": now.word_bytes,
+            }
             self.emit(events.START, start, start_info)
         if start > self.ring.framed:
             self.loop.publish_framed(start)
@@ -230,7 +234,7 @@ def main() -> None:
     """Run the splitter of the session whose descriptors were inherited."""
     channel, ring = attach()
     channel.send({"op": "ready"})
-    import fastcap.clock  # noqa: F401 - after the hand-shake: the first recording needs it, starting does not
+    import fastcap.clock
     import fastcap.stream  # noqa: F401
 
     try:

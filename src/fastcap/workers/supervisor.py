@@ -17,7 +17,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 from fastcap._ring import Ring, now_ns
 from fastcap.errors import FastcapError, RingError
@@ -146,8 +145,8 @@ class Supervisor:
             self.loop.forget(worker.channel.fileno())
 
     def _gone(self, worker: Worker) -> None:
-        """A worker is really gone: hear its last words, then let the conductor replace it."""
-        self._hear(worker) if worker.channel.fileno() >= 0 else None
+        """Hear the last words of a worker that is really gone, then have it replaced."""
+        self._hear(worker)
         self.loop.forget(worker.pidfd)
         self.loop.forget(worker.channel.fileno())
         self.workers.remove(worker)
@@ -190,7 +189,7 @@ class Supervisor:
             self._leave()
 
     def _controller_gone(self) -> None:
-        """The user's process ended: stop the source, drain, finish."""
+        """Stop the source, drain, finish: the user's process ended."""
         if self.controller is None:
             return
         self.loop.forget(self.controller.fileno())

@@ -48,7 +48,9 @@ def _serve(channel: Channel, ring: Ring, message: dict[str, Any], fd: int) -> No
     slot.leave()
     os.close(fd)
     text = os.strerror(error) if error else None
-    channel.send({"op": "output", "recording": recording, "index": message["index"], "errno": error, "error": text})
+    channel.send(
+        {"op": "output", "recording": recording, "index": message["index"], "errno": error, "error": text}
+    )
 
 
 def main() -> None:
