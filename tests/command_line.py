@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 
 import pytest
 from cli_runs import CommandLine
+from support.waiting import wait_until
 
 
 @pytest.fixture
@@ -20,6 +22,9 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandLine]:
         process.communicate()
     for pid in made.processes():
         os.kill(pid, 9)
+    wait_until(lambda: not made.processes(), 10, "killed processes to end")
+    for path in made.left_behind():  # only a test that failed comes here
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import IO
 
@@ -181,15 +182,16 @@ def test_outputs_that_are_all_gone_end_the_reading(clean_cli: CommandLine) -> No
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdout.close()
-    with pytest.raises(BrokenPipeError):  # it stops reading, though the input would never end
-        _write_for_ever(process.stdin)
+    with pytest.raises(BrokenPipeError):  # it stops reading, though the input goes on and on
+        _write_on_and_on(process.stdin)
     process.stdin = None
 
     assert process.wait(DEADLINE_S) == 0
 
 
-def _write_for_ever(stdin: IO[bytes]) -> None:
-    while True:
+def _write_on_and_on(stdin: IO[bytes]) -> None:
+    end = time.monotonic() + DEADLINE_S
+    while time.monotonic() < end:
         stdin.write(b"y\n" * 5000)
 
 

@@ -68,7 +68,7 @@ def build(recording: Any, segment: Json) -> Json:
     segment : dict
         What the NAS writer measured of this file, or the whole recording where nothing is written.
     """
-    spec, ended = recording.spec, recording.ended or {}
+    spec, clock = recording.spec, recording.clock_report()
     first = segment["first_word"]
     header_bytes = segment["header_bytes"]
     words, odd = divmod(max(0, segment["bytes"] - header_bytes), recording.word_bytes)
@@ -97,12 +97,12 @@ def build(recording: Any, segment: Json) -> Json:
         "interrupted": recording.interrupted if last else False,
         "words_lost": lost,
         "ledger": entries,
-        "board": ended.get("board", unmeasured) if last else unmeasured,
+        "board": clock["board"] if last else unmeasured,
         "ring": {"capacity_bytes": recording.capacity, "high_water_bytes": recording.high_water()},
         "spill": None,
         "pipe_full_s": recording.pipe_full_s,
         "pipe_bytes": recording.pipe_bytes or None,
-        "clock": ended.get("clock", {"rate_hz": None, "drift_ppm": None}),
+        "clock": clock["clock"],
         "sink": segment["sink"],
         "checksum": checksum if segment["path"] else None,
         "source": recording.source_report(),

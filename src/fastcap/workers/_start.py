@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable
 
 from fastcap._ring import Ring
-from fastcap.wire import Channel
+from fastcap.wire import Channel, Closed
 
 
 def attach(*, writable: bool = False) -> tuple[Channel, Ring]:
@@ -22,3 +23,11 @@ def attach(*, writable: bool = False) -> tuple[Channel, Ring]:
         signal.signal(number, signal.SIG_IGN)
     control, *ring = (int(a) for a in sys.argv[1:5])
     return Channel.from_fd(control), Ring.attach(*ring, writable=writable)
+
+
+def serve(body: Callable[[], None]) -> None:
+    """Run a worker's body until the supervisor closes the socket: that is the ordinary end."""
+    try:
+        body()
+    except Closed:
+        return

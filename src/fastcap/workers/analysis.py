@@ -17,8 +17,8 @@ from typing import Any
 
 from fastcap._ring import LOSSLESS, Ring, Slot
 from fastcap.errors import RingError
-from fastcap.wire import Channel, Closed, Message
-from fastcap.workers._start import attach
+from fastcap.wire import Channel, Message
+from fastcap.workers._start import attach, serve
 
 
 def _record(channel: Channel, ring: Ring, message: Message) -> dict[str, Any]:
@@ -51,11 +51,8 @@ def main() -> None:
     os.dup2(2, 1)  # what the user's function prints is for people
     sys.stdout = sys.stderr
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its threads would take memory and processors
-    try:
-        _serve(channel, ring)
-    except Closed:
-        return
+    _serve(channel, ring)
 
 
 if __name__ == "__main__":
-    main()
+    serve(main)

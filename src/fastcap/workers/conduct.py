@@ -466,6 +466,9 @@ class Conductor:
         r.header = message
         self.s.say({**message, "op": "header"})
 
+    def _on_clock(self, r: Recording, worker: Worker, message: Message) -> None:
+        r.clock_sample(message["at_ns"], message["words"])
+
     def _on_ended(self, r: Recording, worker: Worker, message: Message) -> None:
         r.ended = message
         if message["why"] == "cut" and r.eof is None:

@@ -8,16 +8,12 @@ The words dropped count, so that an index, a cut after N words and a new file ev
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fastcap.errors import StreamFormatError
 from fastcap.events import GAP, HEADER, MARK, Event
 
-if TYPE_CHECKING:
-    from fastcap.clock import ClockRecorder
-
 FOREVER = 2**63
-SAMPLE_NS = 250_000_000
 
 
 class Framing:
@@ -48,8 +44,6 @@ class Framing:
         self.odd_lost = 0
         self.marks_taken = 0
         self._wanted_bytes = 0  # header bytes announced by the magic word, not all here yet
-        self._clock: ClockRecorder | None = None
-        self._last_sample_ns = 0
 
     # -- positions -------------------------------------------------------------------------------
 
@@ -204,26 +198,4 @@ class Framing:
             "odd_bytes": data % self.word_bytes,
             "words_lost": self.lost_words,
             "odd_lost": self.odd_lost,
-        }
-
-    def clock_sample(self, at_ns: int, source_bytes: int) -> None:
-        """Note when how many bytes had come, for the estimate of the board's own losses."""
-        from fastcap.clock import ClockRecorder
-
-        if self._clock is None:
-            self._clock = ClockRecorder()
-        self._clock.add(at_ns, source_bytes // self.word_bytes)
-
-    def clock_report(self) -> dict[str, Any]:
-        """Return measured rate, drift and estimated loss; None where the capture is too short to tell."""
-        nothing = {
-            "clock": {"rate_hz": None, "drift_ppm": None},
-            "board": {"estimated_words_lost": None, "detectable_words": None},
-        }
-        if self._clock is None or self.rate is None:
-            return nothing
-        e = self._clock.estimate(self.rate)
-        return {
-            "clock": {"rate_hz": e.rate_hz, "drift_ppm": e.drift_ppm},
-            "board": {"estimated_words_lost": e.estimated_words_lost, "detectable_words": e.detectable_words},
         }

@@ -16,8 +16,8 @@ import os
 from fastcap import events
 from fastcap._ring import ESSENTIAL, LOSSLESS, Ring, Slot, now_ns
 from fastcap.events import Event, EventReader
-from fastcap.wire import Channel, Closed, Message
-from fastcap.workers._start import attach
+from fastcap.wire import Channel, Message
+from fastcap.workers._start import attach, serve
 from fastcap.workers.sink import Sink, SinkFailed
 
 GATHER_BYTES = 1 << 20  # a write waits for this much, or for GATHER_S
@@ -292,11 +292,8 @@ def main() -> None:
     channel, ring = attach()
     channel.send({"op": "ready"})
 
-    try:
-        _serve(channel, ring)
-    except Closed:
-        return
+    _serve(channel, ring)
 
 
 if __name__ == "__main__":
-    main()
+    serve(main)

@@ -11,8 +11,8 @@ import os
 from typing import Any
 
 from fastcap._pump import COMMAND, FAILED, Reader, set_pipe_size
-from fastcap.wire import Channel, Closed
-from fastcap.workers._start import attach
+from fastcap.wire import Channel
+from fastcap.workers._start import attach, serve
 
 
 def realtime() -> list[str]:
@@ -67,19 +67,16 @@ def main() -> None:
     channel, ring = attach(writable=True)
     reader = Reader(ring, channel.fileno())
     channel.send({"op": "ready"})
-    try:
-        while True:
-            got = channel.receive()
-            if got is None:
-                continue
-            message, fds = got
-            if message["op"] == "realtime":
-                channel.send({"op": "realtime", "refused": realtime()})
-            elif message["op"] in ("record", "resume"):
-                _read(channel, reader, message, fds[0])
-    except Closed:
-        return
+    while True:
+        got = channel.receive()
+        if got is None:
+            continue
+        message, fds = got
+        if message["op"] == "realtime":
+            channel.send({"op": "realtime", "refused": realtime()})
+        elif message["op"] in ("record", "resume"):
+            _read(channel, reader, message, fds[0])
 
 
 if __name__ == "__main__":
-    main()
+    serve(main)

@@ -12,11 +12,14 @@ questions about them.
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastcap._ring import Ring, now_ns
 from fastcap.events import GAP, Event
 from fastcap.workers.children import Source, Worker
+
+if TYPE_CHECKING:
+    from fastcap.clock import ClockRecorder
 
 PREPARING, RUNNING, SAMPLED, DONE, FAILED = "preparing", "running", "sampled", "done", "failed"
 
@@ -66,8 +69,11 @@ class Recording:
         self.header: dict[str, Any] = {}
         self.ended: dict[str, Any] | None = None
         self.gaps: list[Event] = []
+        self.clock: ClockRecorder | None = None  # arrivals, from the splitter
         self.started_ns = self.begun_ns
         self.pipe_bytes = 0
+        self.writer_died_at = -1  # cursor at the writer's last death, and how many have died there
+        self.writer_deaths_here = 0
         self.unknown_losses: list[dict[str, Any]] = []
         self.replaced = {"reader": 0, "splitter": 0, "nas_writer": 0, "analysis": 0}
         self.analysis_result: dict[str, Any] | None = None
@@ -186,6 +192,33 @@ class Recording:
             "lost_bytes": lost,
             "discarded_after_cut_bytes": handled - kept - lost,
             "in_flight_bytes": 0 if self.bytes_read is None else self.bytes_read - handled,
+        }
+
+    def clock_sample(self, at_ns: int, words: int) -> None:
+        """Note how many source words had come by when: the splitter's sample, kept over its death."""
+        from fastcap.clock import ClockRecorder
+
+        if self.clock is None:
+            self.clock = ClockRecorder()
+        self.clock.add(at_ns, words)
+
+    def clock_report(self) -> dict[str, Any]:
+        """Return measured rate, drift and the board's estimated loss; None where too short to tell."""
+        from fractions import Fraction
+
+        from fastcap.clock import ClockEstimate
+
+        e = (
+            ClockEstimate()
+            if self.clock is None or not self.rate
+            else self.clock.estimate(Fraction(*self.rate))
+        )
+        return {
+            "clock": {"rate_hz": e.rate_hz, "drift_ppm": e.drift_ppm},
+            "board": {
+                "estimated_words_lost": e.estimated_words_lost,
+                "detectable_words": e.detectable_words,
+            },
         }
 
     def take_event(self, event: Event) -> None:

@@ -17,7 +17,7 @@ from fastcap.workers.recording import RUNNING, Recording
 if TYPE_CHECKING:
     from fastcap.workers.conduct import Conductor
 
-MANY = 8  # deaths of one role in one recording: it is not chance, and not mended by another start
+MANY = 8  # deaths of the writer at one cursor: it is not chance, and not mended by another start
 
 
 class Replacer:
@@ -164,7 +164,11 @@ class Replacer:
             self.c._check_done(r)
             return
         r.replaced["nas_writer"] += 1
-        if r.writer_slot is None or r.replaced["nas_writer"] > MANY:
+        if r.writer_slot is not None:
+            cursor = self.c.s.ring.slot_state(r.writer_slot)["cursor"]
+            r.writer_deaths_here = r.writer_deaths_here + 1 if cursor == r.writer_died_at else 1
+            r.writer_died_at = cursor
+        if r.writer_slot is None or r.writer_deaths_here > MANY:
             r.writer = None
             self.c.fail(
                 r,

@@ -19,11 +19,12 @@ from fastcap import _split, events
 from fastcap._ring import Ring, now_ns
 from fastcap._split import SplitLoop
 from fastcap.events import Event, EventReader
-from fastcap.wire import Channel, Closed, Message
-from fastcap.workers._start import attach
+from fastcap.wire import Channel, Message
+from fastcap.workers._start import attach, serve
 from fastcap.workers.framing import Framing
 
 TICK_NS = 100_000_000
+SAMPLE_NS = 250_000_000  # between two samples of the board's clock
 ENDED = 2  # of the reader's recording state
 
 
@@ -37,6 +38,7 @@ class Splitter:
         self.log_bytes = ring.events
         self.announced: dict[int, Message] = {}
         self.now: Framing | None = None
+        self._sampled_ns = 0
         self._catch_up()
 
     def _catch_up(self) -> None:
@@ -178,7 +180,7 @@ class Splitter:
         self.loop.limit = framed
         self.loop.quiet_limit = True
         self.now = None
-        self.channel.send({"op": "ended", "recording": now.recording, **summary, **now.clock_report()})
+        self.channel.send({"op": "ended", "recording": now.recording, **summary})
         state = self.ring.reader_state()
         if state["state"] == ENDED:
             self._reader_ended(state)
@@ -191,9 +193,17 @@ class Splitter:
     # -- the loop ----------------------------------------------------------------------------------
 
     def _sample(self) -> None:
+        """Tell the supervisor of the least late arrival of the last while: it keeps the clock's record."""
+        if self.now is None or now_ns() - self._sampled_ns < SAMPLE_NS:
+            return
         sample = self.loop.take_sample()
-        if sample is not None and self.now is not None:
-            self.now.clock_sample(*sample)
+        if sample is not None:
+            at_ns, source_bytes = sample
+            words = source_bytes // self.now.word_bytes
+            self.channel.send(
+                {"op": "clock", "recording": self.now.recording, "at_ns": at_ns, "words": words}
+            )
+            self._sampled_ns = now_ns()
 
     def on_commands(self) -> None:
         """Take what the supervisor said."""
@@ -234,14 +244,10 @@ def main() -> None:
     """Run the splitter of the session whose descriptors were inherited."""
     channel, ring = attach()
     channel.send({"op": "ready"})
-    import fastcap.clock
-    import fastcap.stream  # noqa: F401
+    import fastcap.stream  # noqa: F401 - after the hand-shake: the first recording needs it, starting does not
 
-    try:
-        Splitter(ring, channel).run()
-    except Closed:
-        return
+    Splitter(ring, channel).run()
 
 
 if __name__ == "__main__":
-    main()
+    serve(main)

@@ -13,8 +13,8 @@ from fastcap import events
 from fastcap._pump import set_pipe_size, write_stream
 from fastcap._ring import ESSENTIAL, LOSSLESS, Ring, Slot
 from fastcap.events import EventReader
-from fastcap.wire import Channel, Closed
-from fastcap.workers._start import attach
+from fastcap.wire import Channel
+from fastcap.workers._start import attach, serve
 
 PIPE_BYTES = 1 << 20
 
@@ -57,15 +57,12 @@ def main() -> None:
     """Serve one output, then end."""
     channel, ring = attach()
     channel.send({"op": "ready"})
-    try:
-        while True:
-            got = channel.receive()
-            if got is not None and got[0]["op"] in ("record", "resume"):
-                _serve(channel, ring, got[0], got[1][0])
-                return
-    except Closed:
-        return
+    while True:
+        got = channel.receive()
+        if got is not None and got[0]["op"] in ("record", "resume"):
+            _serve(channel, ring, got[0], got[1][0])
+            return
 
 
 if __name__ == "__main__":
-    main()
+    serve(main)

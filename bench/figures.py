@@ -1,0 +1,97 @@
+"""Print fastcap's figures, each by a command: ``python bench/figures.py tee``; ``all`` prints every one.
+
+Needs an installed fastcap (or PYTHONPATH=src with the extensions built) and a C compiler.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+import cost
+import delays
+import losses
+import throughput
+from setting import Figure, machine
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    parser.add_argument(
+        "--to", metavar="DIR", help="where files are recorded (default: the temporary directory)"
+    )
+    commands = parser.add_subparsers(dest="what", required=True)
+    stall = commands.add_parser("stall", help="a destination that stalls: nothing lost, every word as sent")
+    stall.add_argument("--rate", choices=list(losses.CASES), action="append", help="default: each")
+    stall.add_argument("--scale", type=float, default=1.0, help="shorten recording and stall by this factor")
+    tee = commands.add_parser("tee", help="fastcap tee beside tee and mbuffer")
+    stream = commands.add_parser("stream", help="board.stream summed by numpy in place")
+    for command in (tee, stream):
+        command.add_argument("--gib", type=float, default=4.0)
+        command.add_argument("--rounds", type=int, default=5)
+    cpu = commands.add_parser("cpu", help="CPU time and private memory at 2 MHz")
+    cpu.add_argument("--seconds", type=float, default=10.0)
+    latency = commands.add_parser("latency", help="from the source's write to the block")
+    latency.add_argument("--seconds", type=float, default=10.0)
+    latency.add_argument("--block-words", type=int, default=4096)
+    commands.add_parser("startup", help="exec to first byte; import").add_argument(
+        "--rounds", type=int, default=7
+    )
+    replace = commands.add_parser("replace", help="killed readers")
+    replace.add_argument("--kills", type=int, default=200)
+    replace.add_argument("--rate", default="10MHz")
+    replace.add_argument("--seed", type=int, default=1)
+    commands.add_parser("all", help="every one, with its defaults; takes about six minutes")
+    return parser
+
+
+def measure(given: argparse.Namespace) -> Iterable[Figure]:
+    """Return the figures of one subcommand."""
+    if given.what == "stall":
+        return chain.from_iterable(losses.stall(r, given.scale, given.to) for r in given.rate or losses.CASES)
+    if given.what == "tee":
+        return throughput.tee(given.gib, given.rounds)
+    if given.what == "stream":
+        return throughput.stream(given.gib, given.rounds)
+    if given.what == "cpu":
+        return cost.cpu(given.seconds, given.to)
+    if given.what == "latency":
+        return delays.latency(given.seconds, given.block_words)
+    if given.what == "startup":
+        return delays.startup(given.rounds, given.to)
+    if given.what == "replace":
+        return losses.replace(given.rate, given.kills, given.seed)
+    return _all(given.to)
+
+
+def _all(to: str | None) -> Iterator[Figure]:
+    place = [] if to is None else ["--to", to]
+    for what in ("startup", "latency", "cpu", "tee", "stream", "replace", "stall"):
+        yield from measure(_parser().parse_args([*place, what]))
+
+
+def main() -> int:
+    """Measure, print; 1 if a figure misses its target."""
+    given = _parser().parse_args()
+    facts = machine()
+    if not given.json:
+        for key, value in facts.items():
+            print(f"{key:8} {value}", flush=True)
+    found = []
+    for f in measure(given):
+        found.append(f)
+        if not given.json:
+            mark = {True: "ok", False: "MISSED", None: ""}[f["ok"]]
+            target = f"({f['target']})" if f["target"] else ""
+            text = f"{f['figure']:50} {f['value']:>10} {f['unit']:12} {target:9} {mark:6} {f['detail']}"
+            print(text.rstrip(), flush=True)
+    if given.json:
+        print(json.dumps({**facts, "figures": found}))
+    return int(any(f["ok"] is False for f in found))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,96 @@
+"""How fast: ``fastcap tee`` beside its peers, and `board.stream` from a source at full speed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import subprocess
+import time
+from collections.abc import Iterator
+
+import numpy as np
+from setting import GIB, MIB, Figure, fastcap_argv, figure, holds, later, pipe, programs
+
+import fastcap as fc
+
+WORD_OF_SEVENS = 0x0707070707070707
+
+
+def tee(gib: float, rounds: int) -> Iterator[Figure]:
+    """``SOURCE | PEER | SINK``, the peers in turn; wall time from the start of all three to the sink's end."""
+    peers = {"tee": ["tee", "/dev/null"], "fastcap": [*fastcap_argv(), "tee", "/dev/null"]}
+    if shutil.which("mbuffer"):
+        peers["mbuffer"] = ["mbuffer", "-q", "-m", "256M", "-s", "262144"]
+    total = int(gib * GIB)
+    whole: dict[str, list[float]] = {name: [] for name in peers}
+    flowing: dict[str, list[float]] = {name: [] for name in peers}
+    with programs("flood", "swallow") as c:
+        for _ in range(rounds):
+            for name, argv in peers.items():
+                wall_s, flow_s = _through(argv, c, total)
+                whole[name].append(total / wall_s / 1e9)
+                flowing[name].append(total / flow_s / 1e9)
+    middle = {name: statistics.median(values) for name, values in whole.items()}
+    for name, values in whole.items():
+        each = " ".join(f"{v:.2f}" for v in values)
+        first = f"from the sink's first byte: {statistics.median(flowing[name]):.2f}"
+        yield figure(f"tee: {name}", round(middle[name], 3), "GB/s", detail=f"each {each}; {first}")
+    yield figure("tee: fastcap / tee", round(middle["fastcap"] / middle["tee"], 2), "", least=1.8)
+    if "mbuffer" in middle:
+        yield figure("tee: fastcap / mbuffer", round(middle["fastcap"] / middle["mbuffer"], 2), "", least=1.0)
+
+
+def _through(argv: list[str], c: dict[str, str], total: int) -> tuple[float, float]:
+    """Return the seconds of the whole pipeline, and those from the sink's first byte on."""
+    in_read, in_write = pipe()
+    out_read, out_write = pipe()
+    start_s = time.monotonic()
+    sink = subprocess.Popen([c["swallow"]], stdin=out_read, stdout=subprocess.PIPE)
+    peer = subprocess.Popen(argv, stdin=in_read, stdout=out_write)
+    flood = subprocess.Popen([c["flood"], str(total)], stdout=in_write)
+    for fd in (in_read, in_write, out_read, out_write):
+        os.close(fd)
+    told, _ = sink.communicate()
+    wall_s = time.monotonic() - start_s
+    if flood.wait() or peer.wait() or sink.returncode:
+        raise SystemExit(
+            f"figures: {argv[0]} failed: {flood.returncode}, {peer.returncode}, {sink.returncode}"
+        )
+    got, flow_s = told.split()
+    if int(got) != total:
+        raise SystemExit(f"figures: {argv[0]} passed on {int(got)} of {total} bytes")
+    return wall_s, float(flow_s)
+
+
+def stream(gib: float, rounds: int) -> Iterator[Figure]:
+    """Every word summed by numpy in place, nothing saved, the rings in turn."""
+    total = int(gib * GIB)
+    rates: dict[str, list[float]] = {"64MiB": [], "1GiB": []}
+    right = True
+    with programs("flood") as c:
+        for _ in range(rounds):
+            for ring, values in rates.items():
+                seconds, words, found = _sum(c["flood"], ring, total)
+                right &= words * 8 == total and found == words * WORD_OF_SEVENS % (1 << 64)
+                values.append(total / seconds / 1e9)
+    middle = {ring: statistics.median(values) for ring, values in rates.items()}
+    for ring, values in rates.items():
+        each = " ".join(f"{v:.2f}" for v in values)
+        yield figure(f"stream: ring {ring}", round(middle[ring], 3), "GB/s", least=2.0, detail=f"each {each}")
+    yield figure("stream: 1GiB / 64MiB", round(middle["1GiB"] / middle["64MiB"], 2), "", least=1.0)
+    yield holds("stream: every word summed", right)
+
+
+def _sum(flood: str, ring: str, total: int) -> tuple[float, int, int]:
+    """Return the seconds from the source's start to the last word, the words, and their sum modulo 2**64."""
+    words, found = 0, 0
+    with later() as source, fc.open(source.fd, ring=ring) as board:
+        with board.stream(block_words=MIB // 8) as s:
+            start_s = time.monotonic()
+            source.start([flood, str(total)])
+            for block in s.blocks(timeout_s=60):
+                found = (found + int(np.add.reduce(block.words))) % (1 << 64)
+                words += len(block)
+            seconds = time.monotonic() - start_s
+    return seconds, words, found
