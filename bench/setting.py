@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import fastcap
+
 HERE = Path(__file__).resolve().parent
 PIPE_BYTES = 1 << 20
 MIB = 1 << 20
@@ -73,7 +75,8 @@ def machine() -> dict[str, str]:
         "machine": f"{len(os.sched_getaffinity(0))} cores, {model}, Linux {platform.release()}",
         "load": f"{load} (1, 5, 15 min, before the run)",
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "commit": commit or "not a git checkout",
+        "commit": f"{commit or 'not a git checkout'} (of these scripts)",
+        "fastcap": f"{fastcap.__version__} from {Path(fastcap.__file__).parent}",
         "python": platform.python_version(),
         "command": " ".join(sys.orig_argv),
     }

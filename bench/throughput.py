@@ -85,12 +85,11 @@ def stream(gib: float, rounds: int) -> Iterator[Figure]:
 def _sum(flood: str, ring: str, total: int) -> tuple[float, int, int]:
     """Return the seconds from the source's start to the last word, the words, and their sum modulo 2**64."""
     words, found = 0, 0
-    with later() as source, fc.open(source.fd, ring=ring) as board:
-        with board.stream(block_words=MIB // 8) as s:
-            start_s = time.monotonic()
-            source.start([flood, str(total)])
-            for block in s.blocks(timeout_s=60):
-                found = (found + int(np.add.reduce(block.words))) % (1 << 64)
-                words += len(block)
-            seconds = time.monotonic() - start_s
+    with later() as source, fc.open(source.fd, ring=ring) as board, board.stream(block_words=MIB // 8) as s:
+        start_s = time.monotonic()
+        source.start([flood, str(total)])
+        for block in s.blocks(timeout_s=60):
+            found = (found + int(np.add.reduce(block.words))) % (1 << 64)
+            words += len(block)
+        seconds = time.monotonic() - start_s
     return seconds, words, found

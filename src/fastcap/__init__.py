@@ -21,7 +21,27 @@ _HOMES = {
     "trace": ("Trace", "load"),
 }  # fmt: skip
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
-__all__ = ["__version__", *sorted(_HOME)]
+__all__ = [
+    "Block",
+    "Board",
+    "Capture",
+    "ConfigError",
+    "DeviceError",
+    "FastcapError",
+    "OverrunError",
+    "Report",
+    "RingError",
+    "SinkError",
+    "SourceError",
+    "Stream",
+    "StreamFormatError",
+    "SweepError",
+    "Trace",
+    "WorkerError",
+    "__version__",
+    "load",
+    "open",
+]
 
 if TYPE_CHECKING:
     from fastcap.board import Board, Capture, open

@@ -288,14 +288,18 @@ static inline void fc_publish_tail(fc_control *c, uint64_t pos) {
     fc_store(&c->tail, pos);
     fc_notify(c, FC_READER);
 }
-/* Grant a slot: WANT -> ACTIVE. Position first, then the state that lets the consumer see it. */
-static inline void fc_slot_grant(fc_slot *s, uint64_t position, uint32_t lossless) {
+/* Grant a slot: WANT -> ACTIVE. Position first, then the state that lets the consumer see it. 0: the
+ * consumer has withdrawn meanwhile. */
+static inline int fc_slot_grant(fc_slot *s, uint64_t position, uint32_t lossless) {
+    uint32_t want = fc_load32(&s->state);
+    if ((want & 3u) != FC_WANT) return 0;
     fc_store(&s->spilled, position);
     fc_store(&s->cursor, position);
     s->granted = position;
     fc_store(&s->high_water, 0);
     fc_store32(&s->lossless, lossless);
-    fc_store32(&s->state, FC_ACTIVE | (fc_peek32(&s->state) & ~3u));
+    return __atomic_compare_exchange_n(&s->state, &want, FC_ACTIVE | (want & ~3u), 0, __ATOMIC_ACQ_REL,
+                                       __ATOMIC_ACQUIRE);
 }
 
 /* ---- consumers ------------------------------------------------------------------------------- */

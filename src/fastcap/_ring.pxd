@@ -100,7 +100,7 @@ cdef extern from "_ring.h" nogil:
     void fc_commit_events(fc_control *c, uint64_t n)
     uint64_t fc_slot_done(const fc_slot *s, uint64_t framed, uint64_t tail)
     void fc_publish_tail(fc_control *c, uint64_t pos)
-    void fc_slot_grant(fc_slot *s, uint64_t position, uint32_t lossless)
+    int fc_slot_grant(fc_slot *s, uint64_t position, uint32_t lossless)
     int fc_slot_claim(fc_slot *s, uint32_t flags, uint64_t pid)
     uint64_t fc_readable(const fc_control *c)
     int fc_still_valid(const fc_control *c, uint64_t pos)

@@ -121,7 +121,11 @@ cdef class Ring:
             raise
         ring._map(fds, writable, control_bytes, sizes[1])
         if fc_load(&ring.c.magic) != FC_MAGIC or ring.c.layout != FC_LAYOUT or ring.c.capacity != ring.capacity:
-            raise RingError(f"ring layout {ring.c.layout} is not this version's {FC_LAYOUT}; use the fastcap that made it")
+            ring.close()
+            raise RingError(
+                f"not a ring of this version (magic {fc_load(&ring.c.magic):#x}, layout {ring.c.layout}, capacity "
+                f"{ring.c.capacity}; this is layout {FC_LAYOUT}): use the fastcap that made it"
+            )
         return ring
 
     def _map(self, fds, bint writable, uint64_t control_bytes, uint64_t capacity):
@@ -383,8 +387,9 @@ cdef class Slot:
 
     def view(self, uint64_t pos, size_t n):
         """Return a `View` of ``n`` bytes at ``pos``. They must be readable: ``pos + n <= framed``."""
-        if n > self.ring.capacity or pos + n > fc_readable(self.ring.c):
-            raise ValueError(f"{n} bytes at {pos} are not readable (framed {self.ring.framed})")
+        cdef uint64_t framed = fc_readable(self.ring.c)
+        if n > self.ring.capacity or n > framed or pos > framed - n:
+            raise ValueError(f"{n} bytes at {pos} are not readable (framed {framed})")
         cdef View v = View.__new__(View)
         v.ring = self.ring
         v.position = pos

@@ -12,6 +12,7 @@ class SplitLoop:
     limit: int
     word_bytes: int
     can_wait: bool
+    keep_from: int
     quiet_limit: bool
     clock_start: int
     clock_lost: int

@@ -34,6 +34,8 @@ cdef class SplitLoop:
         `framed` goes no further than this without the caller; reaching for more is a reason to come back.
     word_bytes : int
         `framed` stays a multiple of this until the end of a recording.
+    keep_from : int
+        `tail` goes no further than this: a header that is not whole yet is still needed.
     can_wait : bool
         The source can wait: then no consumer is made lossy for its sake.
     """
@@ -43,6 +45,7 @@ cdef class SplitLoop:
     cdef public uint64_t limit
     cdef public uint64_t word_bytes
     cdef public bint can_wait
+    cdef public uint64_t keep_from      # memory from here on is still needed by the caller
     cdef public bint quiet_limit        # bytes beyond the limit are nobody's: do not report them
     cdef uint32_t commands
     cdef uint64_t seen_recording
@@ -58,6 +61,7 @@ cdef class SplitLoop:
         self.ring = ring
         self.c = ring.c
         self.limit = fc_load(&self.c.framed)
+        self.keep_from = FC_NEVER
         self.quiet_limit = True
         self.word_bytes = 1
         self.best_late = -1
@@ -157,7 +161,7 @@ cdef class SplitLoop:
             fc_store(&c.high_water, head - floor)
         keep = head + c.guard
         keep = keep - capacity if keep > capacity else 0
-        fc_publish_tail(c, min(floor, keep))
+        fc_publish_tail(c, min(min(floor, keep), self.keep_from))
         return why
 
     # ---- what the caller decides -------------------------------------------------------------------
@@ -184,7 +188,7 @@ cdef class SplitLoop:
         return fc_peek(&self.c.drops_done)
 
     def serve_slots(self):
-        """Grant what is wanted at the present `tail`, free what was left; return the changes as (slot, state)."""
+        """Grant what is wanted at `framed`, free what was left; return the changes as (slot, state)."""
         cdef uint32_t i, state
         cdef fc_slot *s
         changed = []
@@ -193,8 +197,8 @@ cdef class SplitLoop:
             state = fc_load32(&s.state)
             if state & 3 == FC_WANT:
                 # at `framed`, which is not below `tail`: what is behind was never promised to this consumer
-                fc_slot_grant(s, fc_peek(&self.c.framed), state >> 8 & FC_LOSSLESS)
-                changed.append((i, "ACTIVE"))
+                if fc_slot_grant(s, fc_peek(&self.c.framed), state >> 8 & FC_LOSSLESS):
+                    changed.append((i, "ACTIVE"))
             elif state & 3 == FC_LEAVING:
                 fc_store32(&s.state, FC_FREE)
                 changed.append((i, "FREE"))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from fastcap import events, words
 from fastcap._ring import Ring, Slot, View
-from fastcap.errors import OverrunError, RingError, SourceError
+from fastcap.errors import FastcapError, OverrunError, RingError, SourceError
 from fastcap.events import EventReader
 from fastcap.stream import Header, parse_header
 
@@ -136,7 +136,7 @@ class Stream:
         self._raise = on_overrun == "raise"
         self._log = EventReader(ring)
         self._gaps: deque[events.Event] = deque()
-        self._held: deque[tuple[int, View]] = deque()
+        self._held: deque[tuple[int, View, int]] = deque()  # position, view, index of its first word
         self._now: Block | None = None
         self._position = -1  # of the next word
         self._index = 0
@@ -221,12 +221,14 @@ class Stream:
         position, index = block._position, block.index
         used = block._words.size if block._words is not None else 0
         block._expire()
-        valid = self.slot.still_valid(position)
-        while self._held and self._held[0][1].exports == 0:
-            self._held.popleft()
+        stale = {position: (index, used)} if not self.slot.still_valid(position) else {}
+        self._held = deque(held for held in self._held if held[1].exports)
+        while self._held and not self.slot.still_valid(self._held[0][0]):
+            at, view, first = self._held.popleft()
+            stale[at] = (first, view.nbytes // 8)
         self.slot.advance(self._held[0][0] if self._held else self._position)
-        if not valid:
-            self._missed(index, used, already_used=True)
+        if stale:
+            self._missed(min(stale.values())[0], sum(n for _, n in stale.values()), already_used=True)
 
     def _missed(self, index: int, missed: int, *, already_used: bool) -> None:
         self.words_missed += missed
@@ -243,8 +245,8 @@ class Stream:
         if tail > self._position >= 0:
             # a whole ring eighth further on: at the tail itself the next block would be passed again
             tail = max(tail, min(tail + self.ring.capacity // 8, self.ring.framed & ~7))
-            if self._gaps:
-                tail = min(tail, self._gaps[0].position) if self._gaps[0].position > self._position else tail
+            if self._end is not None:
+                tail = max(self._position, min(tail, self._end & ~7))  # behind it lies the next recording
             missed, index = (tail - self._position) // 8, self._index
             self._position = tail
             self._missed(index, missed, already_used=False)
@@ -278,7 +280,7 @@ class Stream:
                 continue
             view = self.slot.view(self._position, size)
             block = Block(self, self._position, view, self._index, self._gap)
-            self._held.append((self._position, view))
+            self._held.append((self._position, view, self._index))
             self._now, self._gap = block, 0
             self._position += size
             self._index += size // 8
@@ -306,14 +308,17 @@ class Stream:
                         break
                     overrun += block.gap_before
                     self._rest = block.words.copy()
-                    if not block.valid():
-                        overrun += self._rest.size
+                    if not block.valid():  # counted with the next block's gap
                         self._rest = self._rest[:0]
                         continue
                 take = min(n - filled, self._rest.size)
                 target[filled : filled + take] = self._rest[:take]
                 self._rest = self._rest[take:]
                 filled += take
+        except FastcapError:
+            self._rest = target[:filled].copy()  # the next call has them
+            self._gap += overrun
+            raise
         finally:
             self._raise = raising
         return target[:filled], overrun
@@ -323,7 +328,7 @@ class Stream:
         if self._now is not None:
             self._now._expire()
             self._now = None
-        held = sum(1 for _, view in self._held if view.exports)
+        held = sum(1 for _, view, _ in self._held if view.exports)
         self.slot.leave()
         self.ring.close()
         if held:

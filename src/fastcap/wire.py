@@ -95,7 +95,9 @@ class Channel:
     def _fill(self) -> bool:
         """Take what has come; False when nothing is there."""
         try:
-            data, ancillary, _, _ = self._sock.recvmsg(1 << 16, socket.CMSG_SPACE(_MAX_FDS * 4))
+            data, ancillary, _, _ = self._sock.recvmsg(
+                1 << 16, socket.CMSG_SPACE(_MAX_FDS * 4), socket.MSG_CMSG_CLOEXEC
+            )
         except BlockingIOError:
             return False
         except OSError as e:
@@ -142,7 +144,13 @@ class Channel:
             left = None if until is None else max(0.0, until - time.monotonic())
             if not poller.poll(None if left is None else left * 1000) and left == 0:
                 return None
-            self.flush()
+            try:
+                self.flush()
+            except Closed:
+                got = self.poll()  # what it said before it went
+                if got is None:
+                    raise
+                return got
 
     def close(self) -> None:
         """Close the socket and every descriptor that nobody took."""

@@ -23,6 +23,7 @@ from fastcap.workers.replace import Replacer
 if TYPE_CHECKING:
     from fastcap.workers.supervisor import Supervisor
 
+ALLOCATING_S = 0.005  # between looks at how much of the ring is ready
 CHECK_S = 0.25  # a destination that has not answered by then is stalled: the source starts meanwhile
 TERM_S = 2.0  # from SIGTERM to SIGKILL for a source that is to end
 WARM_S = 0.3  # warm workers are started when the recording under way has settled
@@ -166,6 +167,11 @@ class Conductor:
 
     def start_reader(self, r: Recording) -> None:
         """Open the source's way in and hand it to the reader."""
+        if r.over:
+            return
+        if self.s.ring.ready < self.s.first_bytes:
+            self.s.loop.later(ALLOCATING_S, lambda: self.start_reader(r))
+            return
         if r.source_fd < 0:
             r.source_fd, r.source_stdout = os.pipe2(os.O_CLOEXEC)
         r.baseline = self.reader.io_count("rchar") or 0

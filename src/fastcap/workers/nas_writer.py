@@ -82,11 +82,15 @@ class NasWriter:
 
     def _commands(self) -> None:
         while (got := self.channel.poll()) is not None:
-            if got[0]["op"] == "abandon":
-                raise Abandoned
-            if got[0]["op"] == "discard":
-                self.sink.discard()
-                raise Discarded
+            self._order(got[0]["op"])
+
+    def _order(self, op: str) -> None:
+        """Give the recording up, if that is what the supervisor says."""
+        if op == "abandon":
+            raise Abandoned
+        if op == "discard":
+            self.sink.discard()
+            raise Discarded
 
     def run(self) -> None:
         """Write until the END and the last file's commit."""
@@ -151,8 +155,8 @@ class NasWriter:
         self.written = self.slot.cursor
         self.trouble = True
         got = self.channel.receive(RETRY_S)
-        if got is not None and got[0]["op"] == "abandon":
-            raise Abandoned
+        if got is not None:
+            self._order(got[0]["op"])
         self.sink.reopen_if_stale(e.errno)
 
     def _next_file(self, mark: Event) -> None:
@@ -180,8 +184,8 @@ class NasWriter:
             got = self.channel.receive()
             if got is not None and got[0]["op"] == "commit":
                 break
-            if got is not None and got[0]["op"] == "abandon":
-                raise Abandoned
+            if got is not None:
+                self._order(got[0]["op"])
         self._commit(got[0])
 
     def _commit(self, message: Message) -> None:
@@ -208,8 +212,8 @@ class NasWriter:
             }
         )
         got = self.channel.receive(None if fatal else RETRY_S)
-        if got is not None and got[0]["op"] == "abandon":
-            raise Abandoned
+        if got is not None:
+            self._order(got[0]["op"])
 
     def _skip_finished(self) -> None:
         """After a predecessor's death: begin with the file that the cursor stands in, or that still has no name."""

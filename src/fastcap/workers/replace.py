@@ -189,7 +189,7 @@ class Replacer:
             return
         r = next((r for r in self.c.recordings if r.analysis is dead), None)
         slot = self.slots.pop(dead.pid, None)
-        if slot is not None:
+        if slot is not None and self.c.s.ring.slot_state(slot)["owner_pid"] == dead.pid:
             self.c.s.tell(self.c.splitter, {"op": "free_slot", "slot": slot})
         if r is None or r.over:
             return

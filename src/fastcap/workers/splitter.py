@@ -21,7 +21,7 @@ from fastcap._split import SplitLoop
 from fastcap.events import Event, EventReader
 from fastcap.wire import Channel, Message
 from fastcap.workers._start import attach, serve
-from fastcap.workers.framing import Framing
+from fastcap.workers.framing import FOREVER, Framing
 
 TICK_NS = 100_000_000
 SAMPLE_NS = 250_000_000  # between two samples of the board's clock
@@ -46,6 +46,9 @@ class Splitter:
         self.past: list[Event] = list(EventReader(self.ring).poll())
         drops = [e.data["drop"] + 1 for e in self.past if e.kind == events.GAP]
         self.loop.drops_done(max([self.loop.drops_done_count, *drops]))
+        ended = max((e.recording for e in self.past if e.kind == events.END), default=0)
+        if ended > self.ring.ended_recording:  # the predecessor died between the two
+            self.loop.commit_events(self.log_bytes, ended)
 
     # -- events ----------------------------------------------------------------------------------
 
@@ -88,12 +91,15 @@ class Splitter:
             self.loop.publish_framed(start)
         if now.header_known and not any(e.kind == events.HEADER for e in mine):
             self.emit(events.HEADER, start, b"")
+        if now.header_known:
+            self._tell_header(now)
         self._aim()
 
     def _aim(self) -> None:
         """Tell the loop how far it may go by itself, and from where arrivals are timed."""
         assert self.now is not None
         self.loop.limit = self.now.limit
+        self.loop.keep_from = FOREVER if self.now.header_known else self.now.start
         self.loop.clock_start = self.now.data_start
         self.loop.clock_lost = self.now.lost_words * self.now.word_bytes
         rate = self.now.rate
@@ -124,6 +130,9 @@ class Splitter:
         if raw:
             now.parse(raw)
         self.emit(events.HEADER, now.start, raw)
+        self._tell_header(now)
+
+    def _tell_header(self, now: Framing) -> None:
         self.channel.send({"op": "header", "recording": now.recording, **now.header_report()})
 
     def on_drops(self, *, final: bool = False) -> None:
@@ -134,10 +143,14 @@ class Splitter:
             if position >= self.ring.head and not final:
                 return
             if self.now is not None:
-                if position >= self.now.cut or position > self.ring.framed:
+                if position > self.ring.framed:
                     return
-                gap = self.now.take_gap(position, dropped)
-                self.emit(events.GAP, position, {**gap, "drop": n, "dropped_ns": at_ns})
+                if position >= self.now.cut:
+                    self._end("cut")
+                    return
+                if dropped:  # the ring was full, and had room again before a byte came: no gap
+                    gap = self.now.take_gap(position, dropped)
+                    self.emit(events.GAP, position, {**gap, "drop": n, "dropped_ns": at_ns})
             self.loop.drops_done(n + 1)  # beyond the cut a drop is no gap: nobody was to have it
             if self.now is not None:
                 self._aim()
@@ -155,11 +168,13 @@ class Splitter:
             self._aim()
         while self.now is not None:
             self.on_drops(final=True)
+            if self.now is None:
+                return
             framed = self.ring.framed
             target = min(end, now.limit, self._next_drop(end))
             if target > framed:
                 self.loop.publish_framed(target)
-            elif framed >= min(end, now.cut) and not now.mark_due(framed):
+            elif framed >= min(end, now.cut):
                 self._end("cut" if framed == now.cut else "end")
             else:
                 self.on_limit()
@@ -178,6 +193,7 @@ class Splitter:
         summary = {**now.summary(framed), "why": why}
         self.emit(events.END, framed, summary, ended=now.recording)
         self.loop.limit = framed
+        self.loop.keep_from = FOREVER
         self.loop.quiet_limit = True
         self.now = None
         self.channel.send({"op": "ended", "recording": now.recording, **summary})
@@ -187,7 +203,8 @@ class Splitter:
 
     def _repeat_end(self, recording: int) -> None:
         """Tell again how a recording ended that a predecessor had brought to its end."""
-        end = next(e for e in self.past if e.kind == events.END and e.recording == recording)
+        log = EventReader(self.ring).poll()
+        end = next(e for e in log if e.kind == events.END and e.recording == recording)
         self.channel.send({"op": "ended", "recording": recording, **end.data})
 
     # -- the loop ----------------------------------------------------------------------------------

@@ -58,9 +58,11 @@ class Loop:
     def turn(self) -> None:
         """Wait for something to do, and do it."""
         left = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else 1.0
-        for fd, _ in self._poll.poll(left * 1000):
-            callback = self._ready.get(fd)
-            if callback is not None:
+        ready = [(fd, self._ready.get(fd)) for fd, _ in self._poll.poll(left * 1000)]
+        for fd, callback in ready:
+            if (
+                callback is not None and self._ready.get(fd) is callback
+            ):  # not forgotten, nor reused, meanwhile
                 callback()
         while self._timers and self._timers[0][0] <= time.monotonic():
             heapq.heappop(self._timers)[2]()
@@ -105,10 +107,14 @@ class Supervisor:
         self.status = StatusFile(message, self.folder)
         self.conductor = Conductor(self)
         self.conductor.start_workers(message)
-        self.ring.allocate(min(FIRST_BYTES, self.capacity))
-        threading.Thread(target=self._allocate_rest, daemon=True).start()
+        threading.Thread(target=self._allocate, daemon=True).start()
 
-    def _allocate_rest(self) -> None:
+    @property
+    def first_bytes(self) -> int:
+        """Bytes of the ring that must be ready before a source starts."""
+        return min(FIRST_BYTES, self.capacity)
+
+    def _allocate(self) -> None:
         """Allocate in the background; a failure ends the capture, all that arrived is safe."""
         while self.ring.ready < self.capacity and not self.finished:
             try:
@@ -252,7 +258,10 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)  # the controller decides; see its process's end below
     controller = Channel.from_fd(int(sys.argv[1]))
     supervisor = Supervisor(controller)
-    got = controller.receive(30.0)
+    try:
+        got = controller.receive(30.0)
+    except Closed:
+        return
     if got is None:
         return
     try:
