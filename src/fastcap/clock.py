@@ -29,6 +29,7 @@ SUPPORT = 3
 HORIZON_NS = 60_000_000_000
 MIN_STEP_NS = 3_000_000
 JITTERS_PER_STEP = 6.0
+CRYSTAL_DRIFT = 1e-4  # of an ordinary crystal
 MAX_DRIFT = 200e-6
 # What is left of the slope (a crystal that warms up, a clock that is slewed) may move the floor this fast.
 WANDER = 10e-6
@@ -133,6 +134,9 @@ def estimate(samples: list[Sample], nominal_hz: Fraction) -> ClockEstimate:
 
     Notes
     -----
+    A delay of many seconds that is made up slowly, in a capture not much longer, hides the crystal: with a drift
+    near 100 ppm it may then be taken for a loss of a few milliseconds.
+
     The slope of lateness is a median of slopes between pairs (after Theil and Sen), of pairs 2.5 s apart
     only, of which a loss spoils few. With it losses are found and taken out; then the slope is found again
     from pairs 10 s apart, and with that the losses.
@@ -157,10 +161,12 @@ def estimate(samples: list[Sample], nominal_hz: Fraction) -> ClockEstimate:
         whole = [float(y - lost) for y, lost in zip(late, lost_ns, strict=True)]
         slope = _median_slope(times, whole, SECOND_SPAN_NS, step_ns)
         lost_ns = _lasting_steps(times, late, slope, step_ns)
+    # What is lost stays lost: no more can be than the end is later than the beginning, plus a crystal's drift.
+    missing_ns = min(lost_ns[-1], max(0.0, CRYSTAL_DRIFT * times[-1] - ahead_ns))
     return ClockEstimate(
         rate_hz=nominal * (1 - slope),
         drift_ppm=-slope * 1e6,
-        estimated_words_lost=round(lost_ns[-1] * 1e-9 * nominal) if lost_ns[-1] >= step_ns else 0,
+        estimated_words_lost=round(missing_ns * 1e-9 * nominal) if missing_ns >= step_ns else 0,
         detectable_words=round(step_ns * 1e-9 * nominal),
     )
 

@@ -63,6 +63,7 @@ def _sink(
     if checksum not in ("sha256", "none"):
         raise ValueError(f"checksum '{checksum}' is neither 'sha256' nor 'none'")
     directory, file = split_destination(to)
+    directory = os.path.abspath(directory)  # the user may change directories while this drains
     named = file or recording_name(started, source.details, meta, name)
     base = named.removesuffix(".bin")
     names: dict[str, Any] = {"base": base}

@@ -20,7 +20,8 @@ from fastcap.sidecar import build_sidecar, encode, sidecar_path
 from fastcap.workers.filenames import file_name, shifted_header
 
 STALL_NS = 250_000_000  # a call that takes longer is a stall: logged with start and length
-BLOCK_BYTES = 64 << 20  # distance of the running checksums by which verify names a wrong block
+BLOCK_BYTES = 1 << 20  # first distance of the running checksums by which verify names a wrong block
+MOST_BLOCKS = 4096  # beyond that every second one goes, and the distance doubles
 _READ_BYTES = 1 << 20
 _RENAME_NOREPLACE = 1
 
@@ -77,6 +78,7 @@ class Sink:
         self.hashed = position
         self.hashed_bytes = 0
         self.blocks: list[str] = []
+        self.block_bytes = BLOCK_BYTES
         self.write_s, self.fsync_s = LatencyHistogram(), LatencyHistogram()
         self.stalls: list[dict[str, float]] = []
 
@@ -207,12 +209,15 @@ class Sink:
             return
         view = memoryview(data)
         while view.nbytes:
-            room = BLOCK_BYTES - self.hashed_bytes % BLOCK_BYTES
+            room = self.block_bytes - self.hashed_bytes % self.block_bytes
             self.hash.update(view[:room])
             self.hashed_bytes += min(room, view.nbytes)
             view = view[room:]
-            if self.hashed_bytes % BLOCK_BYTES == 0:
+            if self.hashed_bytes % self.block_bytes == 0:
                 self.blocks.append(self.hash.copy().hexdigest()[:16])
+            if len(self.blocks) == MOST_BLOCKS:
+                self.blocks = self.blocks[1::2]
+                self.block_bytes *= 2
 
     def sync(self) -> int:
         """Fsync the file; return how long it took, ns."""
@@ -263,7 +268,7 @@ class Sink:
     def _hash_file(self, size: int) -> None:
         """Hash the finished file by reading it back."""
         self.hash = hashlib.sha256()
-        self.hashed_bytes, self.blocks = 0, []
+        self.hashed_bytes, self.blocks, self.block_bytes = 0, [], BLOCK_BYTES
         offset = 0
         while offset < size:
             data = os.pread(self.fd, min(_READ_BYTES, size - offset), offset)
@@ -326,7 +331,7 @@ class Sink:
         """Write the sidecar, or replace this capture's own."""
         text = header[8:].split(b"\0", 1)[0].decode("utf-8", "replace") if header else None
         blocks = (
-            {"bytes": BLOCK_BYTES, "algorithm": "sha256-running", "values": self.blocks}
+            {"bytes": self.block_bytes, "algorithm": "sha256-running", "values": self.blocks}
             if self.blocks
             else None
         )
