@@ -17,6 +17,7 @@ from fastcap._ring import SLOTS
 from fastcap.errors import FastcapError
 from fastcap.wire import Message
 from fastcap.workers.children import Source, Worker
+from fastcap.workers.hearing import Hearing
 from fastcap.workers.recording import DONE, FAILED, PREPARING, RUNNING, SAMPLED, Recording
 from fastcap.workers.replace import Replacer
 
@@ -45,6 +46,7 @@ class Conductor:
         self.writers: list[Worker] = []  # warm ones
         self.analysts: list[Worker] = []
         self.replacer = Replacer(self)
+        self.hearing = Hearing(self)
         self.lock: Any = None
         self.refused: list[str] = []
 
@@ -63,7 +65,7 @@ class Conductor:
             self.analysts.append(self.s.spawn("analysis"))
         self.replacer.self_test()
 
-    def _warm_up(self) -> None:
+    def warm_up(self) -> None:
         """Have a successor ready for whatever a recording took or a death would need."""
         if self.s.finished or not any(not r.over for r in self.recordings):
             return
@@ -107,7 +109,7 @@ class Conductor:
             self.fail(r, "SourceError", str(e))
             return
         r.waiting_for = {"announced"}
-        self.s.tell(self.splitter, {"op": "announce", **self._framing(spec)})
+        self.s.tell(self.splitter, {"op": "announce", **self.framing(spec)})
         self._prepare_sink(r)
         self._prepare_consumers(r, output_fds)
 
@@ -119,7 +121,8 @@ class Conductor:
 
         self.lock = DeviceLock.acquire(device, r.spec["lock_info"])
 
-    def _framing(self, spec: Message) -> Message:
+    def framing(self, spec: Message) -> Message:
+        """Return what the splitter must know of a recording."""
         keys = (
             "recording",
             "word_bytes",
@@ -141,7 +144,7 @@ class Conductor:
         self.s.tell(r.writer, {"op": "claim", "recording": r.id})
         self.s.tell(r.writer, {"op": "record", "recording": r.id, **r.spec["sink"]})
         if not r.spec["sink"].get("check_first"):
-            self.s.loop.later(CHECK_S, lambda: self._arrived(r, "dest"))
+            self.s.loop.later(CHECK_S, lambda: self.arrived(r, "dest"))
 
     def _prepare_consumers(self, r: Recording, output_fds: list[int]) -> None:
         if r.spec.get("analysis") is not None:
@@ -157,7 +160,7 @@ class Conductor:
             self.replacer.output_fds[worker.pid] = (fd, index)
             self.s.tell(worker, {"op": "record", "recording": r.id, "index": index}, (fd,))
 
-    def _arrived(self, r: Recording, what: str) -> None:
+    def arrived(self, r: Recording, what: str) -> None:
         """Something the beginning waits for is there; with the last one the reader is told to read."""
         if what not in r.waiting_for or r.state != PREPARING:
             return
@@ -182,7 +185,8 @@ class Conductor:
         keys = ("recording", "word_bytes", "can_wait", "replay_bytes_per_s", "pipe_bytes")
         return {k: r.spec[k] for k in keys if k in r.spec}
 
-    def _start_source(self, r: Recording, message: Message) -> None:
+    def start_source(self, r: Recording, message: Message) -> None:
+        """Start the source: the reader reads."""
         r.reading = True
         r.state = RUNNING
         r.pipe_bytes = message["pipe_bytes"]
@@ -200,9 +204,9 @@ class Conductor:
             os.close(r.source_stdout)
             r.source_stdout = -1
             self._watch_source(r, r.source)
-        self.s.loop.later(WARM_S, self._warm_up)
+        self.s.loop.later(WARM_S, self.warm_up)
         if r.stopped_why:
-            self._end_source(r)
+            self.end_source(r)
         self.s.say(
             {
                 "op": "running",
@@ -224,7 +228,7 @@ class Conductor:
             r.source_status = source.status
             r.source_tail = source.tail.decode("utf-8", "replace")
             r.source_gone = True
-            self._check_sampled(r)
+            self.check_sampled(r)
 
         self.s.loop.watch(source.stderr, drain)
         self.s.loop.watch(source.pidfd, gone)
@@ -251,9 +255,9 @@ class Conductor:
             if r.state == PREPARING and not r.reading:
                 self.fail(r, "SourceError", "interrupted before the source had started")
             else:
-                self._end_source(r)
+                self.end_source(r)
 
-    def _end_source(self, r: Recording) -> None:
+    def end_source(self, r: Recording) -> None:
         """Stop reading, and the source: SIGTERM to its group, SIGKILL if it will not."""
         self.s.ring.stop_reading(r.id)
         source = r.source
@@ -269,7 +273,7 @@ class Conductor:
         r.stopped_why = r.stopped_why or "failed"
         r.error = {"error": error, "text": text}
         if r.state == RUNNING:
-            self._end_source(r)
+            self.end_source(r)
         else:
             self.s.ring.stop_reading(r.id)
         self.keep_folder = self.keep_folder or r.bytes_seen
@@ -295,7 +299,7 @@ class Conductor:
         if self.queue and self.current is None:
             self.record(*self.queue.pop(0))
 
-    def _check_sampled(self, r: Recording) -> None:
+    def check_sampled(self, r: Recording) -> None:
         """Source, reader and splitter are done: the device is free, the next recording may begin."""
         if not r.sampled or r.state != RUNNING:
             return
@@ -316,8 +320,8 @@ class Conductor:
             return
         self.s.say({"op": "sampled", "recording": r.id})
         self.s.loop.later(LOOK_S, lambda: self._look_for_progress(r, -1, 0.0))
-        self._commit_if_ready(r)
-        self._check_done(r)
+        self.commit_if_ready(r)
+        self.check_done(r)
         self._next()
 
     def _look_for_progress(self, r: Recording, cursor: int, waited_s: float) -> None:
@@ -337,7 +341,7 @@ class Conductor:
 
     # -- files -----------------------------------------------------------------------------------
 
-    def _commit_if_ready(self, r: Recording) -> None:
+    def commit_if_ready(self, r: Recording) -> None:
         """Answer the writer's last measurements with the report, once it can be whole."""
         segment = r.pending_segment
         if segment is None or r.writer is None or (segment["last"] and r.state not in (SAMPLED,)):
@@ -355,7 +359,7 @@ class Conductor:
                 if r.id == event.recording:
                     r.take_event(event)
 
-    def _check_done(self, r: Recording) -> None:
+    def check_done(self, r: Recording) -> None:
         """Finish once files, outputs and analysis have."""
         if r.state != SAMPLED or not r.files_done or r.outputs_left or r.analysis_pending:
             return
@@ -409,127 +413,3 @@ class Conductor:
                 r.source.signal_group(signal.SIGKILL)
         for worker in self.s.workers:
             worker.kill()
-
-    # -- messages --------------------------------------------------------------------------------
-
-    def heard(self, worker: Worker, message: Message) -> None:
-        """Act on a worker's message."""
-        op = message["op"]
-        if op == "ready":
-            worker.ready = True
-            self.replacer.ready(worker)
-            return
-        if op == "realtime":
-            self.refused = message["refused"]
-            return
-        r = next((r for r in self.recordings if r.id == message.get("recording")), None)
-        handler = getattr(self, f"_on_{op}", None)
-        if r is not None and handler is not None:
-            handler(r, worker, message)
-
-    def _on_announced(self, r: Recording, worker: Worker, message: Message) -> None:
-        self._arrived(r, "announced")
-
-    def _on_granted(self, r: Recording, worker: Worker, message: Message) -> None:
-        if worker is r.writer:
-            r.writer_slot = message["slot"]
-            self._arrived(r, "granted")
-        elif worker is r.analysis:
-            self.replacer.slots[worker.pid] = message["slot"]
-            self._arrived(r, "analysis")
-        else:
-            self.replacer.slots[worker.pid] = message["slot"]
-            self._arrived(r, f"output{self.replacer.output_fds[worker.pid][1]}")
-
-    def _on_dest_ok(self, r: Recording, worker: Worker, message: Message) -> None:
-        self._arrived(r, "dest")
-        self.s.say(
-            {
-                "op": "destination",
-                "recording": r.id,
-                "path": message["path"],
-                "free_bytes": message["free_bytes"],
-            }
-        )
-
-    def _on_dest_error(self, r: Recording, worker: Worker, message: Message) -> None:
-        r.writer = None
-        self.fail(r, "SinkError", message["text"])
-
-    def _on_reading(self, r: Recording, worker: Worker, message: Message) -> None:
-        if r.state == PREPARING:
-            self._start_source(r, message)
-
-    def _on_eof(self, r: Recording, worker: Worker, message: Message) -> None:
-        r.eof = message
-        r.end_state = self.s.ring.reader_state()
-        count = worker.io_count("rchar")
-        r.bytes_read = r.taken_before + count - r.baseline if count is not None and r.taken_known else None
-        self.s.ring.command()
-        self._check_sampled(r)
-
-    def _on_header(self, r: Recording, worker: Worker, message: Message) -> None:
-        r.header = message
-        self.s.say({**message, "op": "header"})
-
-    def _on_clock(self, r: Recording, worker: Worker, message: Message) -> None:
-        r.clock_sample(message["at_ns"], message["words"])
-
-    def _on_ended(self, r: Recording, worker: Worker, message: Message) -> None:
-        r.ended = message
-        if message["why"] == "cut" and r.eof is None:
-            r.stopped_why = r.stopped_why or "cut"
-            self._end_source(r)
-        self._check_sampled(r)
-
-    def _on_segment(self, r: Recording, worker: Worker, message: Message) -> None:
-        r.pending_segment = message
-        r.sink_trouble = None
-        self._commit_if_ready(r)
-
-    def _on_committed(self, r: Recording, worker: Worker, message: Message) -> None:
-        self.s.say(
-            {"op": "file", "recording": r.id, "path": message["path"], "report": r.reports[message["index"]]}
-        )
-
-    def _on_finished(self, r: Recording, worker: Worker, message: Message) -> None:
-        r.files_done = True
-        if r.needs_file and r.analysis is not None:
-            self.s.tell(r.analysis, {"op": "file", "path": r.reports[-1]["path"]})
-        self._check_done(r)
-
-    def _on_sink_ok(self, r: Recording, worker: Worker, message: Message) -> None:
-        r.sink_trouble = None
-
-    def _on_sink_error(self, r: Recording, worker: Worker, message: Message) -> None:
-        if message["text"] != r.sink_trouble:
-            self.s.say({"op": "trouble", "recording": r.id, "text": message["text"]})
-        r.sink_trouble = message["text"]
-        if message.get("fatal"):
-            self.fail(r, "SinkError", message["text"])
-
-    def _on_need_file(self, r: Recording, worker: Worker, message: Message) -> None:
-        r.needs_file = True
-        if r.spec["sink"] is None:
-            self.s.tell(worker, {"op": "file", "path": None})
-        elif r.files_done and r.reports:
-            self.s.tell(worker, {"op": "file", "path": r.reports[-1]["path"]})
-
-    def _on_live(self, r: Recording, worker: Worker, message: Message) -> None:
-        self.s.say(message)
-
-    def _on_analysis(self, r: Recording, worker: Worker, message: Message) -> None:
-        if worker is not r.analysis:
-            return
-        r.analysis_result = {**message["result"], "restarts": r.replaced["analysis"]}
-        r.analysis_pending = False
-        r.analysis = None
-        self.analysts.append(worker)
-        self._check_done(r)
-
-    def _on_output(self, r: Recording, worker: Worker, message: Message) -> None:
-        self.replacer.output_over(worker)
-        r.output_results.append({k: message[k] for k in ("index", "errno", "error")})
-        r.outputs_left -= 1
-        self.s.say({**message, "op": "output"})
-        self._check_done(r)

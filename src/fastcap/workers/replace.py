@@ -68,7 +68,7 @@ class Replacer:
         elif worker is self.c.splitter:
             for r in self.c.recordings:
                 if r.ended is None and not r.over:
-                    self.c.s.tell(worker, {"op": "announce", **self.c._framing(r.spec)})
+                    self.c.s.tell(worker, {"op": "announce", **self.c.framing(r.spec)})
 
     def _reader_died(self, dead: Worker) -> None:
         r = self.c.current
@@ -79,7 +79,7 @@ class Replacer:
         state = self.c.s.ring.reader_state()
         if r.state == RUNNING and state["recording"] == r.id and state["state"] == 2:
             self._promote()  # it had ended the stream, and died before it could say so
-            self.c._on_eof(r, dead, {"op": "eof", "recording": r.id, "why": "eof", "error": None})
+            self.c.hearing.on_eof(r, dead, {"op": "eof", "recording": r.id, "why": "eof", "error": None})
             return
         if r.state == RUNNING:
             self._count(r, dead)
@@ -124,7 +124,7 @@ class Replacer:
         elif not r.waiting_for:
             r.baseline = reader.io_count("rchar") or 0
             self.c.s.tell(reader, {"op": "record", **self.c.reading(r)}, (r.source_fd,))
-        self.c.s.loop.later(0.05, self.c._warm_up)
+        self.c.s.loop.later(0.05, self.c.warm_up)
 
     # -- the others ------------------------------------------------------------------------------
 
@@ -136,7 +136,7 @@ class Replacer:
             self._reader_died(worker)
         elif worker is self.spare:
             self.spare = None
-            self.c.s.loop.later(0.5, self.c._warm_up)
+            self.c.s.loop.later(0.5, self.c.warm_up)
         elif worker is self.c.splitter:
             self._splitter_died()
         elif worker.role == "nas_writer":
@@ -161,7 +161,7 @@ class Replacer:
             return
         if r.files_done:
             r.writer = None
-            self.c._check_done(r)
+            self.c.check_done(r)
             return
         r.replaced["nas_writer"] += 1
         if r.writer_slot is not None:
@@ -181,7 +181,7 @@ class Replacer:
         r.pending_segment = None
         message = {"op": "resume", "recording": r.id, "slot": r.writer_slot, **r.spec["sink"]}
         self.c.s.tell(r.writer, message)
-        self.c.s.loop.later(0.5, self.c._warm_up)
+        self.c.s.loop.later(0.5, self.c.warm_up)
 
     def _analysis_died(self, dead: Worker) -> None:
         if dead in self.c.analysts:
@@ -199,7 +199,7 @@ class Replacer:
             r.analysis_pending = False
             how = f"the analysis process died {r.replaced['analysis']} times, last by {_how(dead.reap())}"
             r.analysis_result = {"error": how, "restarts": r.replaced["analysis"]}
-            self.c._check_done(r)
+            self.c.check_done(r)
             return
         r.analysis = self.c.take("analysis")
         r.analysis.recording = r.id

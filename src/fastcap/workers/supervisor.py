@@ -146,7 +146,7 @@ class Supervisor:
     def _hear(self, worker: Worker) -> None:
         try:
             while (got := worker.channel.poll()) is not None:
-                self.conductor.heard(worker, got[0])
+                self.conductor.hearing.heard(worker, got[0])
         except Closed:
             self.loop.forget(worker.channel.fileno())
 

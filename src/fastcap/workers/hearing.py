@@ -1,0 +1,146 @@
+"""What the workers say, and what follows from it: one method a message.
+
+Flow: a worker's message names its recording; its ``op`` names the method. The methods note what was said in the
+`Recording` and let the conductor go on from there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastcap.wire import Message
+from fastcap.workers.children import Worker
+from fastcap.workers.recording import PREPARING, Recording
+
+if TYPE_CHECKING:
+    from fastcap.workers.conduct import Conductor
+
+
+class Hearing:
+    """Hears the workers for a conductor."""
+
+    def __init__(self, conductor: Conductor) -> None:
+        self.c = conductor
+
+    def heard(self, worker: Worker, message: Message) -> None:
+        """Act on a worker's message."""
+        op = message["op"]
+        if op == "ready":
+            worker.ready = True
+            self.c.replacer.ready(worker)
+            return
+        if op == "realtime":
+            self.c.refused = message["refused"]
+            return
+        r = next((r for r in self.c.recordings if r.id == message.get("recording")), None)
+        handler = self.on_eof if op == "eof" else getattr(self, f"_on_{op}", None)
+        if r is not None and handler is not None:
+            handler(r, worker, message)
+
+    def _on_announced(self, r: Recording, worker: Worker, message: Message) -> None:
+        self.c.arrived(r, "announced")
+
+    def _on_granted(self, r: Recording, worker: Worker, message: Message) -> None:
+        if worker is r.writer:
+            r.writer_slot = message["slot"]
+            self.c.arrived(r, "granted")
+        elif worker is r.analysis:
+            self.c.replacer.slots[worker.pid] = message["slot"]
+            self.c.arrived(r, "analysis")
+        else:
+            self.c.replacer.slots[worker.pid] = message["slot"]
+            self.c.arrived(r, f"output{self.c.replacer.output_fds[worker.pid][1]}")
+
+    def _on_dest_ok(self, r: Recording, worker: Worker, message: Message) -> None:
+        self.c.arrived(r, "dest")
+        self.c.s.say(
+            {
+                "op": "destination",
+                "recording": r.id,
+                "path": message["path"],
+                "free_bytes": message["free_bytes"],
+            }
+        )
+
+    def _on_dest_error(self, r: Recording, worker: Worker, message: Message) -> None:
+        r.writer = None
+        self.c.fail(r, "SinkError", message["text"])
+
+    def _on_reading(self, r: Recording, worker: Worker, message: Message) -> None:
+        if r.state == PREPARING:
+            self.c.start_source(r, message)
+
+    def on_eof(self, r: Recording, worker: Worker, message: Message) -> None:
+        """Note that the reader has come to the end: its counters, and the kernel's count of what it read."""
+        r.eof = message
+        r.end_state = self.c.s.ring.reader_state()
+        count = worker.io_count("rchar")
+        r.bytes_read = r.taken_before + count - r.baseline if count is not None and r.taken_known else None
+        self.c.s.ring.command()
+        self.c.check_sampled(r)
+
+    def _on_header(self, r: Recording, worker: Worker, message: Message) -> None:
+        r.header = message
+        self.c.s.say({**message, "op": "header"})
+
+    def _on_clock(self, r: Recording, worker: Worker, message: Message) -> None:
+        r.clock_sample(message["at_ns"], message["words"])
+
+    def _on_ended(self, r: Recording, worker: Worker, message: Message) -> None:
+        r.ended = message
+        if message["why"] == "cut" and r.eof is None:
+            r.stopped_why = r.stopped_why or "cut"
+            self.c.end_source(r)
+        self.c.check_sampled(r)
+
+    def _on_segment(self, r: Recording, worker: Worker, message: Message) -> None:
+        r.pending_segment = message
+        r.sink_trouble = None
+        self.c.commit_if_ready(r)
+
+    def _on_committed(self, r: Recording, worker: Worker, message: Message) -> None:
+        self.c.s.say(
+            {"op": "file", "recording": r.id, "path": message["path"], "report": r.reports[message["index"]]}
+        )
+
+    def _on_finished(self, r: Recording, worker: Worker, message: Message) -> None:
+        r.files_done = True
+        if r.needs_file and r.analysis is not None:
+            self.c.s.tell(r.analysis, {"op": "file", "path": r.reports[-1]["path"]})
+        self.c.check_done(r)
+
+    def _on_sink_ok(self, r: Recording, worker: Worker, message: Message) -> None:
+        r.sink_trouble = None
+
+    def _on_sink_error(self, r: Recording, worker: Worker, message: Message) -> None:
+        if message["text"] != r.sink_trouble:
+            self.c.s.say({"op": "trouble", "recording": r.id, "text": message["text"]})
+        r.sink_trouble = message["text"]
+        if message.get("fatal"):
+            self.c.fail(r, "SinkError", message["text"])
+
+    def _on_need_file(self, r: Recording, worker: Worker, message: Message) -> None:
+        r.needs_file = True
+        if r.spec["sink"] is None:
+            self.c.s.tell(worker, {"op": "file", "path": None})
+        elif r.files_done and r.reports:
+            self.c.s.tell(worker, {"op": "file", "path": r.reports[-1]["path"]})
+
+    def _on_live(self, r: Recording, worker: Worker, message: Message) -> None:
+        self.c.s.say(message)
+
+    def _on_analysis(self, r: Recording, worker: Worker, message: Message) -> None:
+        if worker is not r.analysis:
+            return
+        r.analysis_result = {**message["result"], "restarts": r.replaced["analysis"]}
+        r.analysis_pending = False
+        r.analysis = None
+        self.c.analysts.append(worker)
+        self.c.check_done(r)
+
+    def _on_output(self, r: Recording, worker: Worker, message: Message) -> None:
+        self.c.replacer.output_over(worker)
+        r.output_results.append({k: message[k] for k in ("index", "errno", "error")})
+        r.outputs_left -= 1
+        self.c.s.say({**message, "op": "output"})
+        self.c.check_done(r)
