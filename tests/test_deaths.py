@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 from engine import assert_law, assert_whole, kill, recording, workers
 from support import assert_counter_file, children_of, is_running, wait_until
+
+from fastcap.workers import statusfile
 
 WORDS = 20_000_000
 # a FIFO that a busy machine cannot overflow: what is missing is then missing through us
@@ -113,4 +117,6 @@ def test_supervisor_dies_and_its_workers_and_source_end(tmp_path):
     folders = [f for f in behind if f"-{controller.pid}-" in f]
     assert folders, "the session is not listed as left behind"
     assert os.path.isdir(folders[0])
-    subprocess.run(["rm", "-r", folders[0]], check=True)
+    shutil.rmtree(folders[0])
+    for status in Path(statusfile.directory()).glob(f"*{os.path.basename(folders[0])}.json"):
+        status.unlink()
