@@ -110,7 +110,7 @@ class Conductor:
             return
         r.waiting_for = {"announced"}
         self.s.tell(self.splitter, {"op": "announce", **self.framing(spec)})
-        self._prepare_sink(r)
+        self.prepare_sink(r)
         self._prepare_consumers(r, output_fds)
 
     def _lock_device(self, r: Recording) -> None:
@@ -135,7 +135,8 @@ class Conductor:
         )
         return {**{k: spec.get(k) for k in keys}, "command": spec.get("command"), "wall": spec["started"]}
 
-    def _prepare_sink(self, r: Recording) -> None:
+    def prepare_sink(self, r: Recording) -> None:
+        """Give a recording its NAS writer, which claims a slot and looks at the destination."""
         if r.spec.get("sink") is None:
             return
         r.writer = self.take("nas_writer")

@@ -44,6 +44,7 @@ class Framing:
         self.odd_lost = 0
         self.marks_taken = 0
         self._wanted_bytes = 0  # header bytes announced by the magic word, not all here yet
+        self._gap_at = start  # a file that would begin within the last gap begins behind it, at this position
 
     # -- positions -------------------------------------------------------------------------------
 
@@ -89,7 +90,8 @@ class Framing:
             return self.start + self._wanted_bytes
         limit = self.cut
         if self.split_words is not None:
-            limit = min(limit, self._position_of((self.marks_taken + 1) * self.split_words))
+            mark = self._position_of((self.marks_taken + 1) * self.split_words)
+            limit = min(limit, max(mark, self._gap_at))
         return limit
 
     # -- the header --------------------------------------------------------------------------------
@@ -156,6 +158,7 @@ class Framing:
             words, odd = words - beyond, 0
         self.lost_words += words
         self.odd_lost += odd
+        self._gap_at = position
         return {"after_word": after, "words": words, "odd_bytes": odd}
 
     def mark_due(self, position: int) -> bool:
@@ -182,6 +185,7 @@ class Framing:
             elif event.kind == GAP:
                 self.lost_words += event.data["words"]
                 self.odd_lost += event.data["odd_bytes"]
+                self._gap_at = event.position
             elif event.kind == MARK and self.split_words:
                 self.marks_taken = event.data["first_word"] // self.split_words
 

@@ -52,6 +52,7 @@ class Hearing:
             self.c.arrived(r, f"output{self.c.replacer.output_fds[worker.pid][1]}")
 
     def _on_dest_ok(self, r: Recording, worker: Worker, message: Message) -> None:
+        r.destination_checked = True
         self.c.arrived(r, "dest")
         self.c.s.say(
             {

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from fastcap import events
 from fastcap._ring import ESSENTIAL, LOSSLESS, Ring, Slot, now_ns
@@ -25,6 +27,7 @@ GATHER_S = 0.1
 BLOCK_BYTES = 4 << 20
 SYNC_NS = 1_000_000_000
 RETRY_S = 0.5
+T = TypeVar("T")
 
 
 class Abandoned(Exception):  # noqa: N818 - an order, not an error
@@ -53,7 +56,8 @@ class NasWriter:
         self.last_sync_ns = now_ns()
         self.trouble = False  # the last call on the destination failed
         self.sink = Sink(message, slot)
-        self.resumed = message["op"] == "resume"
+        self.again = message["op"] == "resume"  # a predecessor died
+        self.resumed = self.again and message["checked"]  # after it had made the first file
 
     # -- the stream --------------------------------------------------------------------------------
 
@@ -108,7 +112,7 @@ class NasWriter:
                 self._finish(end)
                 if end.kind == events.END:
                     return
-                self._next_file(end)
+                self._insist(self.sink.next_file, end.position, end.data["first_word"], self.header)
             else:
                 self._sync_if_due(upto)
 
@@ -159,14 +163,13 @@ class NasWriter:
             self._order(got[0]["op"])
         self.sink.reopen_if_stale(e.errno)
 
-    def _next_file(self, mark: Event) -> None:
+    def _insist(self, call: Callable[..., T], *args: Any) -> T:
+        """Call until the destination lets it succeed."""
         while True:
             try:
-                self.sink.next_file(mark.position, mark.data["first_word"], self.header)
+                return call(*args)
             except SinkFailed as e:
                 self._failed(e)
-                continue
-            return
 
     # -- the end of a file ---------------------------------------------------------------------------
 
@@ -221,12 +224,14 @@ class NasWriter:
         self._look()
         position, first_word = self.start.position if self.start else 0, 0
         while self.ends and self.ends[0].kind == events.MARK:
-            if self.slot.cursor < self.ends[0].position or self.sink.unfinished(position, first_word):
+            if self.slot.cursor < self.ends[0].position:
+                break
+            if self._insist(self.sink.unfinished, position, first_word):
                 break
             mark = self.ends.pop(0)
             position, first_word = mark.position, mark.data["first_word"]
             self.sink.step()
-        self.sink.continue_file(position, first_word, self.header)
+        self._insist(self.sink.continue_file, position, first_word, self.header)
         self.written = self.slot.cursor
 
 
@@ -249,7 +254,7 @@ def _serve(channel: Channel, ring: Ring) -> None:
     assert slot is not None
     writer = NasWriter(ring, channel, slot, message)
     try:
-        writer.sink.open(resume=writer.resumed)
+        writer.sink.open(resume=writer.resumed, again=writer.again)
     except SinkFailed as e:
         channel.send({"op": "dest_error", "recording": writer.recording, "text": str(e), "errno": e.errno})
         slot.leave()

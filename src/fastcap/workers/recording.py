@@ -72,8 +72,7 @@ class Recording:
         self.clock: ClockRecorder | None = None  # arrivals, from the splitter
         self.started_ns = self.begun_ns
         self.pipe_bytes = 0
-        self.writer_died_at = -1  # cursor at the writer's last death, and how many have died there
-        self.writer_deaths_here = 0
+        self.destination_checked = False  # by the writer: what existed there was not this recording's
         self.unknown_losses: list[dict[str, Any]] = []
         self.replaced = {"reader": 0, "splitter": 0, "nas_writer": 0, "analysis": 0}
         self.analysis_result: dict[str, Any] | None = None

@@ -17,7 +17,8 @@ from fastcap.workers.recording import RUNNING, Recording
 if TYPE_CHECKING:
     from fastcap.workers.conduct import Conductor
 
-MANY = 8  # deaths of the writer at one cursor: it is not chance, and not mended by another start
+MANY = 8  # deaths at one position: it is not chance, and not mended by another start
+AGAIN_S = 0.5  # until another start, once that many have failed
 
 
 class Replacer:
@@ -31,6 +32,21 @@ class Replacer:
         self.slots: dict[int, int] = {}
         self._waits_for_spare: Recording | None = None
         self._written_before: dict[int, int] = {}
+        self._deaths_at: dict[str, tuple[int, int]] = {}  # by role: where the last one died, how many there
+
+    def _too_many(self, role: str, position: int) -> bool:
+        """Note a death at ``position``; tell whether that has happened too often."""
+        at, deaths = self._deaths_at.get(role, (-1, 0))
+        deaths = deaths + 1 if at == position else 1
+        self._deaths_at[role] = (position, deaths)
+        return deaths > MANY
+
+    def _give_up(self, role: str) -> None:
+        """Fail every recording that needs a worker whose successors die, too."""
+        for r in self.c.recordings:
+            if not r.over:
+                where = "what arrived is in the session's folder; see the errors above"
+                self.c.fail(r, "WorkerError", f"the {role} died again and again; {where}")
 
     # -- the reader ------------------------------------------------------------------------------
 
@@ -75,6 +91,8 @@ class Replacer:
         if r is None or r.eof is not None:
             self._promote()
             return
+        if self._readers_given_up():
+            return
         r.replaced["reader"] += 1
         state = self.c.s.ring.reader_state()
         if r.state == RUNNING and state["recording"] == r.id and state["state"] == 2:
@@ -88,6 +106,14 @@ class Replacer:
             self._waits_for_spare = r
             return
         self._hand_over(r)
+
+    def _readers_given_up(self) -> bool:
+        if not self._too_many("reader", self.c.s.ring.head):
+            return False
+        self._waits_for_spare = None
+        self._give_up("reader")
+        self.c.s.loop.later(AGAIN_S, self._promote)
+        return True
 
     def _count(self, r: Recording, dead: Worker) -> None:
         count = dead.io_count("rchar") if self.counts_exact else None
@@ -136,7 +162,8 @@ class Replacer:
             self._reader_died(worker)
         elif worker is self.spare:
             self.spare = None
-            self.c.s.loop.later(0.5, self.c.warm_up)
+            if self._waits_for_spare is None or not self._readers_given_up():
+                self.c.s.loop.later(AGAIN_S, self.c.warm_up)
         elif worker is self.c.splitter:
             self._splitter_died()
         elif worker.role == "nas_writer":
@@ -150,6 +177,13 @@ class Replacer:
         for r in self.c.recordings:
             if not r.over:
                 r.replaced["splitter"] += 1
+        if self._too_many("splitter", self.c.s.ring.framed):
+            self._give_up("splitter")
+            self.c.s.loop.later(AGAIN_S, self._start_splitter)
+        else:
+            self._start_splitter()
+
+    def _start_splitter(self) -> None:
         self.c.splitter = self.c.s.spawn("splitter")
 
     def _writer_died(self, dead: Worker) -> None:
@@ -164,11 +198,9 @@ class Replacer:
             self.c.check_done(r)
             return
         r.replaced["nas_writer"] += 1
-        if r.writer_slot is not None:
-            cursor = self.c.s.ring.slot_state(r.writer_slot)["cursor"]
-            r.writer_deaths_here = r.writer_deaths_here + 1 if cursor == r.writer_died_at else 1
-            r.writer_died_at = cursor
-        if r.writer_slot is None or r.writer_deaths_here > MANY:
+        slot = r.writer_slot
+        cursor = self.c.s.ring.slot_state(slot)["cursor"] if slot is not None else 0
+        if self._too_many(f"NAS writer of recording {r.id}", cursor):
             r.writer = None
             self.c.fail(
                 r,
@@ -176,11 +208,14 @@ class Replacer:
                 f"the NAS writer died {r.replaced['nas_writer']} times; the data so far is in the session's folder",
             )
             return
-        r.writer = self.c.take("nas_writer")
-        r.writer.recording = r.id
         r.pending_segment = None
-        message = {"op": "resume", "recording": r.id, "slot": r.writer_slot, **r.spec["sink"]}
-        self.c.s.tell(r.writer, message)
+        if slot is None:
+            self.c.prepare_sink(r)
+        else:
+            r.writer = self.c.take("nas_writer")
+            r.writer.recording = r.id
+            message = {"recording": r.id, "slot": slot, "checked": r.destination_checked, **r.spec["sink"]}
+            self.c.s.tell(r.writer, {"op": "resume", **message})
         self.c.s.loop.later(0.5, self.c.warm_up)
 
     def _analysis_died(self, dead: Worker) -> None:

@@ -101,8 +101,11 @@ class Sink:
 
     # -- opening -----------------------------------------------------------------------------------
 
-    def open(self, *, resume: bool = False) -> None:
-        """Check the destination and make the first part file; with ``resume`` only open the directory."""
+    def open(self, *, resume: bool = False, again: bool = False) -> None:
+        """Check the destination and make the first part file; with ``resume`` only open the directory.
+
+        With ``again`` an empty part file is taken for a dead predecessor's.
+        """
         try:
             self.dir_fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             fs = os.fstatvfs(self.dir_fd)
@@ -110,17 +113,21 @@ class Sink:
             raise SinkFailed("use the destination", self.directory, e) from e
         self.free_bytes = fs.f_bavail * fs.f_frsize
         if not resume:
-            self._create()
+            self._create(again=again)
 
-    def _create(self) -> None:
+    def _create(self, *, again: bool = False) -> None:
         if self.fd >= 0:
             return
         for name in (self.name, str(sidecar_path(self.name))):
             if self._exists(name):
                 raise SinkFailed("create", os.path.join(self.directory, name), errno.EEXIST)
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        part = self.name + ".part"
         try:
-            self.fd = os.open(self.name + ".part", flags, 0o644, dir_fd=self.dir_fd)
+            if again and self._exists(part) and not os.stat(part, dir_fd=self.dir_fd).st_size:
+                self.fd = os.open(part, flags, 0o644, dir_fd=self.dir_fd)
+            else:
+                self.fd = os.open(part, flags | os.O_EXCL, 0o644, dir_fd=self.dir_fd)
         except OSError as e:
             raise SinkFailed("create", self.part_path, e) from e
 
@@ -156,14 +163,12 @@ class Sink:
         self._begun = False
 
     def _write_prefix(self) -> None:
-        if not self.prefix:
-            return
+        done = 0
         try:
-            done = os.pwrite(self.fd, self.prefix, 0)
+            while done < len(self.prefix):
+                done += os.pwrite(self.fd, self.prefix[done:], done)
         except OSError as e:
             raise SinkFailed("write", self.part_path, e) from e
-        if done != len(self.prefix):
-            raise SinkFailed("write", self.part_path, errno.EIO)
         self._digest(self.prefix)
 
     # -- writing -----------------------------------------------------------------------------------
@@ -230,7 +235,7 @@ class Sink:
 
     def reopen_if_stale(self, error: int) -> None:
         """After ESTALE or EBADF the descriptor is dead: open the part file anew, if it is there."""
-        if error not in (errno.ESTALE, errno.EBADF, errno.ENOTCONN):
+        if self.fd < 0 or error not in (errno.ESTALE, errno.EBADF, errno.ENOTCONN):
             return
         try:
             fd = os.open(self.name + ".part", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.dir_fd)
@@ -255,15 +260,18 @@ class Sink:
         prefix = shifted_header(header, first_word) if self.index else b""
         self._new_file(position, first_word, prefix)
         self.hash = None
-        name = self.name if self._exists(self.name) else self.name + ".part"
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            self.fd = os.open(name, flags, 0o644, dir_fd=self.dir_fd)
+            if self._exists(self.name + ".part"):
+                self.fd = os.open(self.name + ".part", flags, dir_fd=self.dir_fd)
+            elif self.slot.cursor <= position:
+                self._create()
+            else:  # it had its name already; what never had a part file is not ours
+                self.fd = os.open(self.name, flags, dir_fd=self.dir_fd)
         except OSError as e:
             raise SinkFailed("open", self.part_path, e) from e
         self.dirty = True
-        if prefix:
-            os.pwrite(self.fd, prefix, 0)
+        self._write_prefix()
 
     def _hash_file(self, size: int) -> None:
         """Hash the finished file by reading it back."""
