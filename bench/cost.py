@@ -19,8 +19,9 @@ import fastcap as fc
 ROLES = ("reader", "splitter", "nas_writer", "supervisor")
 ENGINE = ROLES[:3]
 RATE_BYTES_PER_S = 16e6
+RING = "64MiB"
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-SETTLE_S = 1.0
+SETTLE_S = 5.0  # past the start-up of spares and the first lap of the ring, whose new pages cost once
 _RING_FILE = re.compile(r"/fastcap-[^/]*/.*/")
 
 
@@ -63,7 +64,7 @@ def _pids(role: str) -> list[int]:
 
 def _recording(seconds: float, checksum: str, to: str | None) -> tuple[dict[str, float], dict[str, int]]:
     """Return each role's share of a core in percent, spares included, and its largest private memory."""
-    with folder(to) as place, fc.open("sim://?rate=2MHz&pattern=counter", ring="256MiB") as board:
+    with folder(to) as place, fc.open("sim://?rate=2MHz&pattern=counter", ring=RING) as board:
         length_s = seconds + 2 * SETTLE_S + 1
         recorder = threading.Thread(
             target=board.record, args=(length_s, place), kwargs={"checksum": checksum}
@@ -73,7 +74,7 @@ def _recording(seconds: float, checksum: str, to: str | None) -> tuple[dict[str,
             time.sleep(0.05)
         while board.session is None or not any(r.running for r in list(board.session.recordings.values())):
             time.sleep(0.05)
-        time.sleep(SETTLE_S)  # past the start-up of spares
+        time.sleep(SETTLE_S)
         pids = {role: _pids(role) for role in ROLES}
         before, start_s = {role: _cpu_s(p) for role, p in pids.items()}, time.monotonic()
         time.sleep(seconds)

@@ -127,7 +127,7 @@ class Engine:
         self.announce(recording, **given)
         self.taken = 0
         options = {k: self.message[k] for k in ("word_bytes", "can_wait")}
-        start: int = self.reader.begin(-1, recording, coalesce_s=0, **options)
+        start: int = self.reader.begin(-1, recording, gather_s=0, **options)
         self.split()
         return start
 
@@ -140,7 +140,7 @@ class Engine:
             piece = data[at : at + PIECE]
             assert os.write(theirs, piece) == len(piece)
             os.close(theirs)
-            self.reader.resume(ours, self.message["recording"], self.taken, coalesce_s=0, **options)
+            self.reader.resume(ours, self.message["recording"], self.taken, gather_s=0, **options)
             why, _ = self.reader.run()
             os.close(ours)
             assert why == EOF

@@ -343,12 +343,12 @@ def test_analysis_runs_without_a_file(tmp_path, monkeypatch):
 
 def test_device_is_refused_while_it_is_read_and_free_while_the_file_drains(tmp_path):
     (device := tmp_path / "device").touch()
-    argv = [sys.executable, "-P", "-m", "fastcap.sim.board", "-U", str(device), "-l", "-s", "0", "-b"]
+    argv = [sys.executable, "-P", "-m", "fastcap.sim.board", "-U", str(device), "-l", "-s", "4", "-b"]
     argv += ["--pattern", "counter", "--fifo", "512MiB"]
     with fc.open(argv, ring="64MiB") as one, fc.open(argv, ring="64MiB") as other:
         first = one.begin_capture = threading.Thread(
             target=lambda: one.record(
-                None, tmp_path / "1.bin", samples=4_000_000, stalls=[(0.1, 2.0)], wait=False
+                None, tmp_path / "1.bin", samples=4_000_000, stalls=[(0.1, 8.0)], wait=False
             )
         )
         first.start()

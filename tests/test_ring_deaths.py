@@ -68,7 +68,7 @@ class ReaderProcess:
             reader = Reader(ring, theirs.fileno())
             ours.send(b"w")  # as a socket's bytes are not counted, the baseline is taken while it waits here
             ours.recv(1)
-            reader.resume(fd, 1, taken, word_bytes=8, can_wait=can_wait, coalesce_s=0)
+            reader.resume(fd, 1, taken, word_bytes=8, can_wait=can_wait, gather_s=0)
             assert reader.run() == (EOF, 0)
             reader.end()
 

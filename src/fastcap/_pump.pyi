@@ -16,7 +16,7 @@ class Reader:
         *,
         word_bytes: int,
         can_wait: bool,
-        coalesce_s: float = 0.001,
+        gather_s: float = 0.001,
         replay_bytes_per_s: float = 0.0,
         pipe_bytes: int = 0,
     ) -> int: ...
@@ -28,7 +28,7 @@ class Reader:
         *,
         word_bytes: int,
         can_wait: bool,
-        coalesce_s: float = 0.001,
+        gather_s: float = 0.001,
         replay_bytes_per_s: float = 0.0,
     ) -> None: ...
     def run(self) -> tuple[str, int]: ...

@@ -42,6 +42,8 @@ cdef enum:
     MAX_READ = 1 << 19          # of one read(2): larger ones leave the cache before the splitter's consumers come
     SHORT_READ = 1 << 17        # below this the pipe was nearly empty: let bytes gather before the next wake-up
     SCRATCH = 1 << 18           # where dropped bytes go
+    GATHER = 1 << 18            # no nap lets more than this gather in the pipe, nor a quarter of what it holds
+    LONG_NAP_NS = 1000000
     POPULATE = 1 << 22          # first lap: memory is mapped ahead in such pieces
     TICK_MS = 100
     MAX_WRITE = 1 << 18         # of one write(2) into a pipe
@@ -73,7 +75,7 @@ cdef class Reader:
     cdef Ring ring
     cdef int control_fd
     cdef int fd
-    cdef uint64_t recording, word, coalesce_ns, populated, last_read_ns
+    cdef uint64_t recording, word, gather_ns, populated, last_read_ns
     cdef bint can_wait
     cdef double rate            # bytes per nanosecond, moving average
     cdef double replay          # bytes per nanosecond to hold a file back to, 0: as fast as it goes
@@ -91,23 +93,23 @@ cdef class Reader:
     def __dealloc__(self):
         free(self.scratch)
 
-    def _source(self, int fd, uint64_t recording, uint64_t word, bint can_wait, double coalesce_s, double replay_bytes_per_s):
+    def _source(self, int fd, uint64_t recording, uint64_t word, bint can_wait, double gather_s, double replay_bytes_per_s):
         self.fd = fd
         self.recording = recording
         self.word = word
         self.can_wait = can_wait
-        self.coalesce_ns = <uint64_t>(coalesce_s * 1e9)
+        self.gather_ns = <uint64_t>(gather_s * 1e9)
         self.replay = replay_bytes_per_s * 1e-9
         self.rate = 0.0
         self.failure = 0
         self.replayed = 0
         self.last_read_ns = self.replay_from_ns = fc_now_ns()
 
-    def begin(self, int fd, uint64_t recording, *, uint64_t word_bytes, bint can_wait, double coalesce_s=0.001,
+    def begin(self, int fd, uint64_t recording, *, uint64_t word_bytes, bint can_wait, double gather_s=0.001,
               double replay_bytes_per_s=0.0, uint64_t pipe_bytes=0):
         """Start a recording at the next 4096-aligned position and publish that."""
         cdef fc_control *c = self.ring.c
-        self._source(fd, recording, word_bytes, can_wait, coalesce_s, replay_bytes_per_s)
+        self._source(fd, recording, word_bytes, can_wait, gather_s, replay_bytes_per_s)
         cdef uint64_t start = (fc_load(&c.head) + 4095) & ~<uint64_t>4095
         fc_store32(&c.mode, FC_STORE)
         c.first_ns = c.last_ns = c.pipe_full_ns = c.reads = 0
@@ -120,10 +122,10 @@ cdef class Reader:
         return start
 
     def resume(self, int fd, uint64_t recording, uint64_t taken, *, uint64_t word_bytes, bint can_wait,
-               double coalesce_s=0.001, double replay_bytes_per_s=0.0):
+               double gather_s=0.001, double replay_bytes_per_s=0.0):
         """Go on where a dead reader stopped: ``taken`` bytes were read in this recording by all before."""
         cdef fc_control *c = self.ring.c
-        self._source(fd, recording, word_bytes, can_wait, coalesce_s, replay_bytes_per_s)
+        self._source(fd, recording, word_bytes, can_wait, gather_s, replay_bytes_per_s)
         fc_recover_head(c, taken)
         fc_notify(c, FC_SPLITTER)
 
@@ -242,12 +244,15 @@ cdef class Reader:
             c.first_ns = now
         c.reads += 1
         fc_publish_head(c, head + n)
-        if n < SHORT_READ and self.coalesce_ns and self.rate > 0:
-            nap = <uint64_t>(SCRATCH / self.rate)
-            if nap > self.coalesce_ns:
-                nap = self.coalesce_ns
-            if nap > 30000:
-                return self._nap(nap)
+        return self._gather(n) if <uint64_t>n < room and self.rate > 0 else 1
+
+    cdef int _gather(self, uint64_t n) noexcept nogil:
+        """After a read of ``n`` bytes that emptied the pipe: nap while more gather, if they come slowly enough."""
+        cdef uint64_t pipe = self.ring.c.pipe_bytes
+        cdef uint64_t most = GATHER if pipe == 0 else min(<uint64_t>GATHER, pipe // 4)
+        cdef uint64_t nap = min(<uint64_t>(most / self.rate), self.gather_ns)
+        if nap > LONG_NAP_NS or (nap > 30000 and n < SHORT_READ):
+            return self._nap(nap)
         return 1
 
     cdef int _no_bytes(self, ssize_t n) noexcept nogil:

@@ -187,7 +187,7 @@ class Board:
 
         message, fds = _spec.recording(
             self.source, length=length, to=save if save is not None else "none", meta=meta or {}, checksum=checksum,
-            ring_bytes=self.ring_bytes(),
+            ring_bytes=self.ring_bytes(), live=True,
         )  # fmt: skip
         check_startable(self.source)
         session = self.open_session(message)

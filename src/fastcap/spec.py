@@ -33,6 +33,12 @@ def _pair(value: Fraction | None) -> list[int] | None:
     return None if value is None else [value.numerator, value.denominator]
 
 
+GATHER_S = (
+    0.008  # the reader lets words gather in the pipe for this long at most: each wake-up costs CPU time
+)
+LIVE_GATHER_S = 0.001
+
+
 def pipe_bytes() -> int:
     """Return how far a pipe may be enlarged here."""
     try:
@@ -140,9 +146,11 @@ def recording(
     source: SourceSpec, *, length: Any = None, samples: int | None = None, to: Any = None,
     meta: Mapping[str, str] | None = None, name: str | None = None, split: Any = None, analyse: Any = None,
     checksum: str = "sha256", fsync_every: Any = None, on_full: str | None = None, check_first: bool = False,
-    statistics: bool = False, stalls: Sequence[tuple[float, float]] = (), ring_bytes: int,
+    statistics: bool = False, stalls: Sequence[tuple[float, float]] = (), ring_bytes: int, live: bool = False,
 ) -> tuple[dict[str, Any], list[int]]:  # fmt: skip
     """Return the ``record`` message and the descriptors that go with it (the caller's to close).
+
+    With ``live`` somebody waits for every word: the reader lets fewer of them gather, and wakes more often.
 
     Raises
     ------
@@ -181,6 +189,7 @@ def recording(
         "word_bytes": 8, "header": header, "rate": _pair(rate), "max_words": max_words,
         "max_seconds": _pair(max_seconds), "split_seconds": _pair(split_s), "can_wait": can_wait,
         "replay_bytes_per_s": float(source.replay_rate_hz * 8) if source.replay_rate_hz else 0.0,
+        "gather_s": LIVE_GATHER_S if live else GATHER_S,
         "pipe_bytes": pipe_bytes(), "ring_bytes": ring_bytes, "sink": sink,
         "analysis": _analysis(analyse, statistics, {**source.details, **(meta or {})}, _pair(rate)),
         "meta": {**source.details, **(meta or {})}, "started": started.isoformat(),

@@ -183,7 +183,7 @@ class Conductor:
 
     def reading(self, r: Recording) -> Message:
         """Return what a reader must know of a recording."""
-        keys = ("recording", "word_bytes", "can_wait", "replay_bytes_per_s", "pipe_bytes")
+        keys = ("recording", "word_bytes", "can_wait", "replay_bytes_per_s", "pipe_bytes", "gather_s")
         return {k: r.spec[k] for k in keys if k in r.spec}
 
     def start_source(self, r: Recording, message: Message) -> None:

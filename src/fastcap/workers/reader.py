@@ -36,6 +36,7 @@ def _accept(reader: Reader, message: dict[str, Any], fd: int) -> dict[str, Any]:
         "word_bytes": message["word_bytes"],
         "can_wait": message["can_wait"],
         "replay_bytes_per_s": message.get("replay_bytes_per_s", 0.0),
+        "gather_s": message.get("gather_s", 0.001),
     }
     if message["op"] == "resume":
         reader.resume(fd, message["recording"], message["taken"], **options)
