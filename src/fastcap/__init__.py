@@ -12,6 +12,11 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "board": ("Board", "Capture", "open"),
+    "devices.command": ("Command",),
+    "devices.laser": ("Laser",),
+    "devices.scpi": ("SCPI",),
+    "devices.setting": ("Setting",),
+    "devices.voa": ("VOA",),
     "errors": (
         "ConfigError", "DeviceError", "FastcapError", "OverrunError", "RingError", "SinkError", "SourceError",
         "StreamFormatError", "SweepError", "WorkerError",
@@ -22,15 +27,20 @@ _HOMES = {
 }  # fmt: skip
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
+    "SCPI",
+    "VOA",
     "Block",
     "Board",
     "Capture",
+    "Command",
     "ConfigError",
     "DeviceError",
     "FastcapError",
+    "Laser",
     "OverrunError",
     "Report",
     "RingError",
+    "Setting",
     "SinkError",
     "SourceError",
     "Stream",
@@ -45,6 +55,11 @@ __all__ = [
 
 if TYPE_CHECKING:
     from fastcap.board import Board, Capture, open
+    from fastcap.devices.command import Command
+    from fastcap.devices.laser import Laser
+    from fastcap.devices.scpi import SCPI
+    from fastcap.devices.setting import Setting
+    from fastcap.devices.voa import VOA
     from fastcap.errors import (
         ConfigError,
         DeviceError,

@@ -87,6 +87,8 @@ _SIM: dict[str, Callable[[str], str]] = {
     "radius": _number,
     "freq": _number,
     "noise": _number,
+    "voa": _matching(r".+", "the name of an emulated attenuator"),
+    "laser": _matching(r".+", "the name of an emulated laser"),
 }
 _FILE = {"rate": _rate}
 _LONG = (
@@ -101,6 +103,8 @@ _LONG = (
     "radius",
     "freq",
     "noise",
+    "voa",
+    "laser",
 )
 
 

@@ -20,6 +20,11 @@ COMMANDS = {
     "sim": ("", "The board's emulator, with teststream's flags."),
     "info": ("files", "Tell what a file holds."),
     "verify": ("files", "Compare files with what was captured: size, ledger, checksum."),
+    "plot": ("plot", "Draw a file: phase, radius, spectrum, gaps and stalls."),
+    "index": ("index", "Make files' indexes, by which long ones open and draw at once."),
+    "export": ("export", "Write a file's values as npz, CSV or netCDF."),
+    "voa": ("voa", "Read and set an attenuator."),
+    "board": ("board", "List boards on the USB bus, clear the red light, switch modes."),
     "status": ("status", "Show every user's captures, and sessions left behind."),
 }
 

@@ -13,6 +13,7 @@ from libc.string cimport memcpy
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from posix.unistd cimport write
 
+from fastcap.sim._optics cimport Change
 from fastcap.sim._signal cimport Signal, mix, spread
 
 cdef extern from *:
@@ -85,7 +86,7 @@ cdef class Board:
     """
 
     cdef int fd
-    cdef bint polled, realtime, counter, finished
+    cdef bint polled, realtime, counter, tied, finished
     cdef fc_u128 rate_num, rate_den
     cdef uint64_t total, fifo_words, header_bytes, chunk_bytes, chunk_seed, cut_bytes
     cdef Signal signal
@@ -119,6 +120,7 @@ cdef class Board:
             self.losses[k].first, self.losses[k].count = first, count
         self.counter = signal is None
         self.signal = signal
+        self.tied = signal is not None and signal.optics is not None
         self.started_ns = monotonic_ns()
 
     def __dealloc__(self):
@@ -154,6 +156,8 @@ cdef class Board:
         cdef int64_t now = monotonic_ns()
         cdef int error
         while now < end_ns:
+            if self.tied:
+                self.follow()
             if self.realtime:
                 self.make(self.made_at(now))
             elif not self.runs_count:
@@ -179,6 +183,17 @@ cdef class Board:
         if self.realtime:
             self.make(self.made_at(monotonic_ns()))
         return GOES_ON
+
+    cdef void follow(self) noexcept nogil:
+        """Let the light change at the word that is made when the device changed it, if that is still to come.
+
+        Words in the FIFO are numbers only; so a change finds its word however late it is heard of.
+        """
+        cdef uint64_t first, fresh = self.runs[self.runs_first].first if self.runs_count else self.made
+        cdef Change change
+        while self.signal.optics.next(&change):
+            first = self.made_at(max(change.at_ns, self.started_ns)) if self.realtime else fresh
+            self.signal.follow(max(first, fresh), change.scale, change.shift_turns)
 
     cdef uint64_t made_at(self, int64_t now) noexcept nogil:
         return <uint64_t>(<fc_u128>(now - self.started_ns) * self.rate_num // self.rate_den)

@@ -1,10 +1,13 @@
 from typing import final
 
+from fastcap.sim._optics import Optics
+
 SEGMENT_WORDS: int
 
 @final
 class Signal:
     radius: float
+    optics: Optics | None
     def __init__(
         self,
         *,
@@ -16,4 +19,5 @@ class Signal:
         drift_turns: float,
         drift_words: float,
         transient_words: int,
+        optics: Optics | None = None,
     ) -> None: ...

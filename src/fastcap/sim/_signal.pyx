@@ -10,6 +10,8 @@ from libc.math cimport atan2, cos, fabs, floor, lrint, sin
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy
 
+from fastcap.sim._optics cimport Optics
+
 cdef extern from "endian.h" nogil:
     uint64_t htole64(uint64_t)
 
@@ -63,15 +65,21 @@ cdef class Signal:
         Amplitude and period of a slow sine.
     transient_words : int
         Words at the start with a radius that climbs from a quarter, and eight times the noise.
+    optics : Optics, optional
+        What the light passes; whoever asks for words tells `follow` what happens there.
     """
 
     def __cinit__(self, *, uint64_t seed, double radius, double noise, double step_turns, double walk_turns,
-                  double drift_turns, double drift_words, uint64_t transient_words):
+                  double drift_turns, double drift_words, uint64_t transient_words, Optics optics=None):
         self.seed = mix(seed + spread(1))
         self.radius, self.noise = radius, noise
         self.step_turns, self.walk_turns = step_turns, walk_turns
         self.drift_turns, self.drift_words = drift_turns, drift_words
         self.transient_words = transient_words
+        self.optics = optics
+        self.light.scale = 1
+        if optics is not None:
+            self.light.scale, self.light.shift_turns = optics.scale, optics.shift_turns
 
     cdef void fill(self, uint64_t first, uint64_t count, uint64_t *out) noexcept nogil:
         """Write words ``first`` and following."""
@@ -87,13 +95,28 @@ cdef class Signal:
             first += n
             count -= n
 
+    cdef void follow(self, uint64_t first, double scale, double shift_turns) noexcept nogil:
+        """Let the light be another from word ``first`` on, which is not before words already given out.
+
+        Of more changes than there is room for, the last before the newest is given up.
+        """
+        cdef Light *change
+        if self.changes_count:
+            change = &self.changes[(self.changes_first + self.changes_count - 1) % CHANGES]
+            first = max(first, change.first)
+        if self.changes_count < CHANGES:
+            change = &self.changes[(self.changes_first + self.changes_count) % CHANGES]
+            self.changes_count += 1
+        change.first, change.scale, change.shift_turns = first, scale, shift_turns
+        self.ready = 0  # the segment at hand may have to be made again
+
     cdef double move(self) noexcept nogil:
         """Return how far the phase moves in the current segment: beat, drift and walk."""
         cdef double here = <double>(self.segment * SEGMENT) / self.drift_words
         cdef double there = <double>((self.segment + 1) * SEGMENT) / self.drift_words
         cdef double drift = sin(TURN * (there - floor(there))) - sin(TURN * (here - floor(here)))
         cdef double walk = gauss(~self.seed + spread(self.segment))
-        return self.step_turns * SEGMENT + self.drift_turns * drift + self.walk_turns * walk
+        return (self.step_turns + self.light.shift_turns) * SEGMENT + self.drift_turns * drift + self.walk_turns * walk
 
     cdef void advance(self, uint64_t segment) noexcept nogil:
         """Move the phase on to the start of a later segment."""
@@ -104,14 +127,23 @@ cdef class Signal:
             self.frac -= whole
             self.turns += <int64_t>whole
             self.segment += 1
+            self.pass_changes()
+
+    cdef void pass_changes(self) noexcept nogil:
+        """Take over the changes that lie at or before the segment's first word."""
+        while self.changes_count and self.changes[self.changes_first].first <= self.segment * SEGMENT:
+            self.light = self.changes[self.changes_first]
+            self.changes_first = (self.changes_first + 1) % CHANGES
+            self.changes_count -= 1
 
     cdef void make_segment(self) noexcept nogil:
         """Make the current segment; sine and cosine by rotation from its exact start."""
         cdef double slope = self.move() / SEGMENT
         cdef double c = cos(TURN * self.frac), s = sin(TURN * self.frac)
         cdef double c_step = cos(TURN * slope), s_step = sin(TURN * slope), c_old
-        cdef double radius = self.radius, noise = self.noise
-        cdef uint64_t j, k, key
+        cdef double radius = self.radius, noise = self.noise, scale = self.light.scale
+        cdef uint64_t j, k, key, passed = 0
+        cdef Light *change
         for j in range(SEGMENT):
             k = self.segment * SEGMENT + j
             if k < self.transient_words:
@@ -119,6 +151,13 @@ cdef class Signal:
                 noise = 8 * self.noise
             else:
                 radius, noise = self.radius, self.noise
+            while passed < self.changes_count:
+                change = &self.changes[(self.changes_first + passed) % CHANGES]
+                if change.first > k:
+                    break
+                scale = change.scale
+                passed += 1
+            radius *= scale
             key = self.seed + spread(2 * k)
             self.words[j] = encode(
                 self.frac + slope * <double>j, self.turns,

@@ -20,6 +20,7 @@ from typing import Any
 
 from fastcap.errors import ConfigError
 from fastcap.sim._board import AT_LIMIT, RUNNING, Board
+from fastcap.sim._optics import Optics
 from fastcap.sim._signal import SEGMENT_WORDS, Signal
 from fastcap.sim.faults import Fault
 from fastcap.sim.options import Options, parse_options
@@ -204,7 +205,18 @@ def _signal(options: Options) -> Signal:
         drift_turns=_DRIFT_TURNS,
         drift_words=_DRIFT_S * rate_hz,
         transient_words=options.transient_words,
+        optics=_optics(options),
     )
+
+
+def _optics(options: Options) -> Optics | None:
+    """Map the ties of the devices that the light is to pass."""
+    if options.voa is None and options.laser is None:
+        return None
+    from fastcap.sim.tie import tie_memory, tie_path
+
+    voa, laser = (name and tie_memory(tie_path(name))[0] for name in (options.voa, options.laser))
+    return Optics(voa or None, laser or None)
 
 
 def _open_output(options: Options) -> tuple[int, bool]:

@@ -52,6 +52,8 @@ class Options(msgspec.Struct, frozen=True):
     stderr_flood: bool
     report_fd: int | None
     report: str | None
+    voa: str | None
+    laser: str | None
 
 
 class _Parser(argparse.ArgumentParser):
@@ -80,6 +82,8 @@ def parse_options(argv: Sequence[str]) -> Options:
     if (rate_hz := values.pop("rate")) is not None:
         flags = _with_rate(flags, rate_hz)
         header_argv = _canonical_argv(flags)
+    if own.pattern == "counter" and (own.voa or own.laser):
+        raise ConfigError("--voa and --laser change the signal, and the counter has none; leave out one")
     if own.freq_hz is None:
         values["freq_hz"] = float(flags.sample_rate_hz) / 20_000
     elif not abs(own.freq_hz) <= flags.sample_rate_hz / 2:
@@ -122,6 +126,12 @@ def _parser() -> _Parser:
     add("--noise", type=_radius, default=500.0, metavar="COUNTS", help="of I and Q (default 500)")
     add("--transient", dest="transient_words", type=_natural, default=12_000, metavar="WORDS")
     add("--header", choices=HEADERS, default="ok", help="none: no header; missing: no magic word before it")
+    add("--voa", metavar="NAME", help="let the radius follow this emulated attenuator (sim://voa?name=NAME)")
+    add(
+        "--laser",
+        metavar="NAME",
+        help="let radius and beat follow this emulated laser (sim://laser?name=NAME)",
+    )
     add("--stderr-flood", action="store_true", help="chatter on stderr without end")
     add("--report", metavar="FILE", help="write what was made, written and lost as JSON")
     add("--report-fd", type=_natural, metavar="N", help="the same, to a descriptor")
