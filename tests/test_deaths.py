@@ -197,6 +197,29 @@ def test_writer_dies_in_a_stalled_call(tmp_path, faultfs, operation):
     assert not list(fs.mount.glob("*.part"))
 
 
+@pytest.mark.root
+def test_writer_in_uninterruptible_sleep_is_not_replaced_before_it_is_gone(tmp_path, loopdisk):
+    disk = loopdisk("64MiB")
+    with recording(counting(4_000_000, rate="2MHz"), disk.mount) as (finish, board):
+        disk.freeze()
+        (writer,) = wait_until(
+            lambda: [pid for pid in workers("nas_writer") if _waits_for_disk(pid)], 20, "a write that hangs"
+        )
+        os.kill(writer, signal.SIGKILL)
+        wait_until(lambda: arrived_bytes(board) >= 20_000_000, 20, "more words")
+        assert is_running(writer), "SIGKILL should not have reached it yet"
+        assert progress(board)["backlog_bytes"] > 0
+        disk.thaw()
+        cap = finish()
+        assert cap.report["replaced"]["nas_writer"] == 1
+        assert_whole(cap, 4_000_000)
+
+
+def _waits_for_disk(pid: int) -> bool:
+    """Tell whether a process is in uninterruptible sleep."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("D")
+
+
 @pytest.mark.fuse
 def test_writer_that_dies_before_it_looked_replaces_nothing(tmp_path, faultfs):
     fs = faultfs()
