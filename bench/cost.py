@@ -46,7 +46,7 @@ def cpu(seconds: float, to: str | None) -> Iterator[Figure]:
     yield figure("cpu: tee FILE", round(_tee(seconds, to), 2), "% of a core")
 
 
-def _cpu_s(pids: list[int]) -> float:
+def cpu_s(pids: list[int]) -> float:
     ticks = 0
     for pid in pids:
         stat = Path(f"/proc/{pid}/stat").read_text()
@@ -76,9 +76,9 @@ def _recording(seconds: float, checksum: str, to: str | None) -> tuple[dict[str,
             time.sleep(0.05)
         time.sleep(SETTLE_S)
         pids = {role: _pids(role) for role in ROLES}
-        before, start_s = {role: _cpu_s(p) for role, p in pids.items()}, time.monotonic()
+        before, start_s = {role: cpu_s(p) for role, p in pids.items()}, time.monotonic()
         time.sleep(seconds)
-        after, took_s = {role: _cpu_s(p) for role, p in pids.items()}, time.monotonic() - start_s
+        after, took_s = {role: cpu_s(p) for role, p in pids.items()}, time.monotonic() - start_s
         private = {role: max(_private_bytes(pid) for pid in p) for role, p in pids.items()}
         recorder.join()
     return {role: (after[role] - before[role]) / took_s * 100 for role in ROLES}, private
@@ -112,9 +112,9 @@ def _tee(seconds: float, to: str | None) -> float:
         os.close(ours)
         os.close(theirs)
         time.sleep(SETTLE_S)
-        before, start_s = _cpu_s([copy.pid]), time.monotonic()
+        before, start_s = cpu_s([copy.pid]), time.monotonic()
         time.sleep(seconds)
-        share = (_cpu_s([copy.pid]) - before) / (time.monotonic() - start_s) * 100
+        share = (cpu_s([copy.pid]) - before) / (time.monotonic() - start_s) * 100
         board.terminate()
         board.wait()
         copy.wait()

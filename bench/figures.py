@@ -12,8 +12,12 @@ from itertools import chain
 
 import cost
 import delays
+import live
 import losses
+import plotting
+import reading
 import throughput
+import voa_cycles
 from setting import Figure, machine
 
 
@@ -34,6 +38,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--rounds", type=int, default=5)
     cpu = commands.add_parser("cpu", help="CPU time and private memory at 2 MHz")
     cpu.add_argument("--seconds", type=float, default=10.0)
+    commands.add_parser("live", help="CPU time of live statistics at 2 and 10 MHz").add_argument(
+        "--seconds", type=float, default=10.0
+    )
     latency = commands.add_parser("latency", help="from the source's write to the block")
     latency.add_argument("--seconds", type=float, default=10.0)
     latency.add_argument("--block-words", type=int, default=4096)
@@ -44,6 +51,15 @@ def _parser() -> argparse.ArgumentParser:
     replace.add_argument("--kills", type=int, default=200)
     replace.add_argument("--rate", default="10MHz")
     replace.add_argument("--seed", type=int, default=1)
+    read = commands.add_parser("reading", help="opening, windows of long files, the index pass")
+    read.add_argument("--gib", type=float, default=2.0)
+    read.add_argument("--rounds", type=int, default=7)
+    plot = commands.add_parser("plot", help="pictures of ten seconds and of ten hours")
+    plot.add_argument("--rounds", type=int, default=5)
+    plot.add_argument("--keep", metavar="DIR", help="leave the pictures there")
+    voa = commands.add_parser("voa", help="the attenuator's driver against a hostile emulator")
+    voa.add_argument("--cycles", type=int, default=10_000)
+    voa.add_argument("--seed", type=int, default=1)
     commands.add_parser("all", help="every one, with its defaults; takes about six minutes")
     return parser
 
@@ -58,18 +74,26 @@ def measure(given: argparse.Namespace) -> Iterable[Figure]:
         return throughput.stream(given.gib, given.rounds)
     if given.what == "cpu":
         return cost.cpu(given.seconds, given.to)
+    if given.what == "live":
+        return live.live(given.seconds, given.to)
     if given.what == "latency":
         return delays.latency(given.seconds, given.block_words)
     if given.what == "startup":
         return delays.startup(given.rounds, given.to)
     if given.what == "replace":
         return losses.replace(given.rate, given.kills, given.seed)
+    if given.what == "reading":
+        return reading.reading(given.gib, given.rounds, given.to)
+    if given.what == "plot":
+        return plotting.pictures(given.rounds, given.keep)
+    if given.what == "voa":
+        return voa_cycles.cycles(given.cycles, given.seed)
     return _all(given.to)
 
 
 def _all(to: str | None) -> Iterator[Figure]:
     place = [] if to is None else ["--to", to]
-    for what in ("startup", "latency", "cpu", "tee", "stream", "replace", "stall"):
+    for what in ("startup", "latency", "cpu", "live", "tee", "stream", "reading", "plot", "replace", "stall"):
         yield from measure(_parser().parse_args([*place, what]))
 
 

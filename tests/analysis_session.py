@@ -12,6 +12,7 @@ import tempfile
 import time
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,70 +27,6 @@ ARGV = ("teststream", "-U", "/dev/usbhybrid0", "-s", "4", "-l", "-b")
 HEADER = build_header(ARGV, datetime(2026, 11, 22, 2, 0, 0, tzinfo=UTC))
 DEADLINE_S = 30.0
 MIB = 1 << 20
-
-FUNCTIONS = '''
-import os
-import sys
-
-import numpy as np
-
-
-def means(tr):
-    """Everything that a JSON-able result may hold."""
-    print("said by the function")
-    r = tr.radius()
-    return {
-        "mean": r.mean(), "n": len(tr), "first": tr.words[0], "rate": tr.sample_rate_hz,
-        "start": tr.start, "from_file": tr.path is not None, "meta": tr.meta,
-        "argv": list(tr.header.argv), "phase": tr.phase()[-1], "gaps": [g.words_lost for g in tr.gaps],
-        "array": r[:3], "nan": np.float64("nan"), "yes": np.bool_(True), "none": None,
-        "matrix": np.array([[1, 2], [3, 4]], np.int16), "infinite": [float("inf")],
-        "path": sys.path[0] == os.path.dirname(__file__),
-    }  # fmt: skip
-
-
-def raises(tr):
-    return {"never": 1 / (len(tr) - len(tr))}
-
-
-def leaves(tr):
-    sys.exit("the function wants to leave")
-
-
-def nothing(tr):
-    len(tr)
-
-
-def strange(tr):
-    return {"deep": [{"x": object()}]}
-
-
-def complex_value(tr):
-    return {"z": np.complex128(1j)}
-
-
-def too_much(tr):
-    return {"all": tr.radius()[:1_100_000], "words": np.zeros(1_100_000)}
-
-
-def same_keys(tr):
-    return {1: 1, "1": 2}
-
-
-number = 3
-
-
-def waits(tr):
-    """Look at the data, wait until the test has written to the pipe, look again."""
-    first = int(tr.words[0])
-    here = os.path.dirname(__file__)
-    if os.path.exists(here + "/busy"):
-        with open(here + "/busy", "w") as f:
-            f.write("busy")
-        with open(here + "/go") as f:
-            f.read()
-    return {"first": first, "sum": int(np.bitwise_xor.reduce(tr.words)), "from_file": tr.path is not None}
-'''
 
 
 class Worker:
@@ -117,7 +54,9 @@ class Worker:
             self.heard.append(got[0])
             if got[0]["op"] == op:
                 return got[0]
-        raise AssertionError(f"no '{op}' within {DEADLINE_S} s; heard {self.heard}; {self.said()}")
+        raise AssertionError(
+            f"no '{op}' within {DEADLINE_S} s; heard {[m['op'] for m in self.heard]}; {self.said()}"
+        )
 
     def said(self):
         self.stderr.seek(0)
@@ -263,8 +202,7 @@ class Session:
 @contextmanager
 def session(capacity):
     folder = tempfile.mkdtemp(prefix="fastcap-test-", dir="/dev/shm")
-    with open(os.path.join(folder, "user_functions.py"), "w") as f:
-        f.write(FUNCTIONS)
+    shutil.copy(Path(__file__).with_name("analysis_functions.py"), os.path.join(folder, "user_functions.py"))
     made = Session(folder, capacity)
     try:
         made.begin_workers()

@@ -2,29 +2,16 @@
 
 import base64
 import os
-from contextlib import ExitStack
 
 import cloudpickle
 import numpy as np
 import pytest
-from analysis_session import ARGV, HEADER, MIB, WALL, check, record, session, spiral
+from analysis_session import ARGV, HEADER, MIB, WALL, check, record, spiral
 
 from fastcap._ring import Slot
 from fastcap.words import phase, radius
 
-
-@pytest.fixture
-def start():
-    """Start sessions; they end after the test."""
-    with ExitStack() as stack:
-        yield lambda capacity: stack.enter_context(session(capacity))
-
-
-@pytest.fixture(scope="module")
-def shared():
-    """One session for many recordings, as a sweep has it."""
-    with session(4 * MIB) as made:
-        yield made
+pytest_plugins = ("analysis_fixtures",)
 
 
 def test_the_function_sees_the_recording_in_ring_memory(shared):
@@ -101,7 +88,7 @@ def test_a_recording_that_left_the_ring_is_analysed_from_its_file(shared, hold, 
     other = Slot.claim(shared.ring, 0)
     path = tmp_path / "a.bin"
     path.write_bytes(HEADER + words.tobytes())
-    shared.tell(shared.analysis, {"op": "file", "path": str(path)})
+    shared.tell(shared.analysis, {"op": "file", "paths": [str(path)]})
     result = shared.result()
 
     assert (other.index, shared.ring.slot_state(slot)["state"]) == (slot, "ACTIVE")
@@ -121,7 +108,7 @@ def test_without_a_file_the_error_says_why(shared, path, kind, message):
     shared.write_paced(HEADER + bytes(8 * MIB))
     shared.finish()
     shared.analysis.expect("need_file")
-    shared.tell(shared.analysis, {"op": "file", "path": path})
+    shared.tell(shared.analysis, {"op": "file", "paths": [path] if path else []})
     error = shared.result()["function"]["error"]
 
     assert error["type"] == kind
@@ -162,7 +149,7 @@ def test_a_function_whose_words_were_overwritten_is_called_again_with_the_file(s
     session.analysis.expect("need_file")
     path = tmp_path / "a.bin"
     path.write_bytes(HEADER + words.tobytes())
-    session.tell(session.analysis, {"op": "file", "path": str(path)})
+    session.tell(session.analysis, {"op": "file", "paths": [str(path)]})
 
     xor = int(np.bitwise_xor.reduce(words))
     assert session.result()["function"]["result"] == {"first": 1, "sum": xor, "from_file": True}

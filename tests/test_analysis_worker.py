@@ -1,30 +1,17 @@
 """The live words of the analysis process: statistics, losses, deaths."""
 
 import signal
-from contextlib import ExitStack
 
 import numpy as np
 import pytest
-from analysis_session import DEADLINE_S, HEADER, MIB, check, record, session, spiral
+from analysis_session import DEADLINE_S, HEADER, MIB, check, record, spiral
 
 from fastcap._ring import ESSENTIAL, LOSSLESS, Slot
 from fastcap.events import GAP, Event, EventReader
 from fastcap.words import phase, radius
 from fastcap.workers.live_words import LiveWords
 
-
-@pytest.fixture
-def start():
-    """Start sessions; they end after the test."""
-    with ExitStack() as stack:
-        yield lambda capacity: stack.enter_context(session(capacity))
-
-
-@pytest.fixture(scope="module")
-def shared():
-    """One session for many recordings, as a sweep has it."""
-    with session(4 * MIB) as made:
-        yield made
+pytest_plugins = ("analysis_fixtures",)
 
 
 def test_statistics_are_numpys_of_the_whole_recording(shared):
@@ -161,8 +148,7 @@ def test_an_analysis_that_is_passed_at_once_keeps_more_distance_each_time():
     for _ in range(8):
         live.step()
 
-    half_mib = MIB // 2
-    assert edge.looked_at == [0, 0, *(half_mib << k for k in range(6))]
+    assert edge.looked_at == [0, 0, *(min(2 * MIB << k, 24 * MIB) for k in range(6))]
     assert live.missed_words * 8 == live._position
     edge.passes = False
     live.step()
@@ -256,7 +242,7 @@ def test_a_killed_analysis_costs_the_others_nothing_and_its_successor_says_what_
     session.write_paced(words[500_000:].tobytes(), slot)
     ended = session.finish()
     session.analysis.expect("need_file")
-    session.tell(session.analysis, {"op": "file", "path": None})
+    session.tell(session.analysis, {"op": "file", "paths": []})
     result = session.result()
 
     assert (ended["words"], ended["words_lost"]) == (800_000, 0)

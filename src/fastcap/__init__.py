@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "blocks": ("ArrivedBlock", "Blocks"),
     "board": ("Board", "Capture", "open"),
+    "collection": ("TraceSet", "load_many"),
     "devices.command": ("Command",),
     "devices.laser": ("Laser",),
     "devices.scpi": ("SCPI",),
@@ -23,13 +25,18 @@ _HOMES = {
     ),
     "live": ("Block", "Stream"),
     "model": ("Report",),
+    "stats": ("TraceStats",),
+    "sweeping.run": ("Axis", "Results", "linspace", "load_sweep", "sweep", "updown"),
     "trace": ("Trace", "load"),
 }  # fmt: skip
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "SCPI",
     "VOA",
+    "ArrivedBlock",
+    "Axis",
     "Block",
+    "Blocks",
     "Board",
     "Capture",
     "Command",
@@ -39,6 +46,7 @@ __all__ = [
     "Laser",
     "OverrunError",
     "Report",
+    "Results",
     "RingError",
     "Setting",
     "SinkError",
@@ -47,14 +55,23 @@ __all__ = [
     "StreamFormatError",
     "SweepError",
     "Trace",
+    "TraceSet",
+    "TraceStats",
     "WorkerError",
     "__version__",
+    "linspace",
     "load",
+    "load_many",
+    "load_sweep",
     "open",
+    "sweep",
+    "updown",
 ]
 
 if TYPE_CHECKING:
+    from fastcap.blocks import ArrivedBlock, Blocks
     from fastcap.board import Board, Capture, open
+    from fastcap.collection import TraceSet, load_many
     from fastcap.devices.command import Command
     from fastcap.devices.laser import Laser
     from fastcap.devices.scpi import SCPI
@@ -74,6 +91,8 @@ if TYPE_CHECKING:
     )
     from fastcap.live import Block, Stream
     from fastcap.model import Report
+    from fastcap.stats import TraceStats
+    from fastcap.sweeping.run import Axis, Results, linspace, load_sweep, sweep, updown
     from fastcap.trace import Trace, load
 
 

@@ -87,6 +87,9 @@ class Board:
         fsync_every: int | str | None = None,
         on_full: str | None = None,
         check_first: bool = False,
+        analyse_timeout: str | float | None = _spec.ANALYSE_TIMEOUT,
+        analyse_memory: int | str | None = None,
+        analyse_lossless: bool = True,
         statistics: bool = False,
         stalls: Sequence[tuple[float, float]] = (),
     ) -> Capture:
@@ -109,7 +112,18 @@ class Board:
         split : str or number, optional
             Begin a new file every so often.
         analyse : str or callable, optional
-            ``"module:function"`` or a function of a `Trace`; runs in the analysis process.
+            ``"module:function"`` or a function; runs in the analysis process. It is called with the `Trace` of
+            the finished recording and returns a dict; one whose first parameter is named ``blocks`` is called
+            at the beginning, with the blocks as they come (`fastcap.blocks.Blocks`). What it returns, or how it
+            failed, is in the report's ``analysis``.
+        analyse_timeout : str or number, optional
+            How long it may take for the trace, or for one block; None: as long as it likes.
+        analyse_memory : int or str, optional
+            How much it may allocate; default: half of what is available when it is called.
+        analyse_lossless : bool
+            True: the ring keeps words for the statistics and for a function of blocks until they have seen
+            them, as long as that costs neither the file nor the source anything. False: they are passed by
+            as soon as others need the memory no longer. What they missed is counted either way.
         statistics : bool
             Run the live statistics even without ``analyse``.
         on_full : {"drop", "wait"}, optional
@@ -129,7 +143,8 @@ class Board:
         message, fds = _spec.recording(
             self.source, length=length, samples=samples, to=to, meta=meta or {}, name=name, split=split,
             analyse=analyse, checksum=checksum, fsync_every=fsync_every, on_full=on_full,
-            check_first=check_first, statistics=statistics, stalls=stalls,
+            check_first=check_first, statistics=statistics, stalls=stalls, analyse_timeout=analyse_timeout,
+            analyse_memory=analyse_memory, analyse_lossless=analyse_lossless,
             ring_bytes=self.ring_bytes(fsync_every),
         )  # fmt: skip
         capture = self.begin(message, fds)

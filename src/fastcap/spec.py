@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from fractions import Fraction
@@ -21,6 +22,7 @@ from fastcap.sources import SourceSpec, with_length
 from fastcap.units import parse_duration_s, parse_size
 
 SKIP_WORDS = 12_000  # the board's start-up transient
+ANALYSE_TIMEOUT = "10min"
 PIPE_MAX = "/proc/sys/fs/pipe-max-size"
 
 
@@ -86,8 +88,15 @@ def _sink(
 
 
 def _analysis(
-    analyse: str | Callable[..., Any] | None, statistics: bool, meta: dict[str, str], rate: list[int] | None
-) -> dict[str, Any] | None:
+    analyse: str | Callable[..., Any] | None, statistics: bool, meta: dict[str, str], rate: list[int] | None,
+    timeout: Any, memory: Any, lossless: bool,
+) -> dict[str, Any] | None:  # fmt: skip
+    timeout_s = None if timeout in (None, "none") else parse_duration_s(timeout)
+    if timeout_s is not None and timeout_s <= 0:
+        raise ValueError(f"analyse_timeout of {timeout} s: must be above 0, or None for no limit")
+    memory_bytes = size(memory)
+    if memory_bytes is not None and memory_bytes <= 0:
+        raise ValueError(f"analyse_memory of {memory} bytes: must be above 0")
     if analyse is None and not statistics:
         return None
     pickled = None
@@ -99,8 +108,10 @@ def _analysis(
         raise ConfigError(f"analysis function '{analyse}' is not MODULE:FUNCTION")
     return {
         "analyse": analyse if isinstance(analyse, str) else None, "pickled": pickled, "path": os.getcwd(),
+        "sys_path": [os.path.abspath(place) for place in sys.path],  # a pickled function names its module
         "skip_words": SKIP_WORDS, "word_bytes": 8, "hold": analyse is not None,
-        "meta": meta, "rate": rate,
+        "meta": meta, "rate": rate, "timeout_s": None if timeout_s is None else float(timeout_s),
+        "memory_bytes": memory_bytes, "lossless": lossless,
     }  # fmt: skip
 
 
@@ -147,6 +158,7 @@ def recording(
     meta: Mapping[str, str] | None = None, name: str | None = None, split: Any = None, analyse: Any = None,
     checksum: str = "sha256", fsync_every: Any = None, on_full: str | None = None, check_first: bool = False,
     statistics: bool = False, stalls: Sequence[tuple[float, float]] = (), ring_bytes: int, live: bool = False,
+    analyse_timeout: Any = ANALYSE_TIMEOUT, analyse_memory: Any = None, analyse_lossless: bool = True,
 ) -> tuple[dict[str, Any], list[int]]:  # fmt: skip
     """Return the ``record`` message and the descriptors that go with it (the caller's to close).
 
@@ -191,7 +203,10 @@ def recording(
         "replay_bytes_per_s": float(source.replay_rate_hz * 8) if source.replay_rate_hz else 0.0,
         "gather_s": LIVE_GATHER_S if live else GATHER_S,
         "pipe_bytes": pipe_bytes(), "ring_bytes": ring_bytes, "sink": sink,
-        "analysis": _analysis(analyse, statistics, {**source.details, **(meta or {})}, _pair(rate)),
+        "analysis": _analysis(
+            analyse, statistics, {**source.details, **(meta or {})}, _pair(rate), analyse_timeout,
+            analyse_memory, analyse_lossless,
+        ),
         "meta": {**source.details, **(meta or {})}, "started": started.isoformat(),
         "lock_info": {
             "destination": where, "device": source.device, "label": source.label,

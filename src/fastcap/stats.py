@@ -1,109 +1,166 @@
-"""Running statistics that take a stream in blocks of any size and can be merged.
+"""Statistics of a board's stream, taken in blocks of any size and mergeable.
 
-Sums are taken about each block's own mean and merged by the formula of Chan, Golub and LeVeque (1983), with
-mean and second moment carried as an unevaluated sum of two floats. A phase of a million turns thus costs no
-digit of its spread, and the result does not depend on how the stream was cut.
+Moments are in `fastcap.moments`, histograms and percentiles in `fastcap.histograms`, the spectrum in
+`fastcap.spectrum`. All but the spectrum are the same however the stream is cut, and combine exactly across the
+chunks of a stream that were taken by different processes: see `TraceStats.append`.
 """
 
 from __future__ import annotations
 
-import math
+import copy
+import threading
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from fastcap import words as fw
+from fastcap.histograms import Histogram
+from fastcap.moments import RunningStats, finite
+from fastcap.spectrum import SEGMENT_WORDS, Psd, Welch, live_step_words
+
+__all__ = ["PERCENTILES", "SINGLE_MODE_TURNS", "TRANSIENT_WORDS", "RunningStats", "TraceStats"]
 
 TRANSIENT_WORDS = 12_000  # the board's start-up transient
-_PIECE = 16_384
+SINGLE_MODE_TURNS = 100.0
+PERCENTILES = (50, 75, 90, 100)
+_PIECE = 32_768
+_PHASE_WIDTH = 2.0**-26  # turns, of the finest bins: below the board's own resolution
+_PHASE_PAGES = 64
+_M_PERIOD = 65_536  # turns
 
 
-class RunningStats:
-    """Count, mean, standard deviation (ddof 0), minimum and maximum of all values so far.
-
-    A value that is not finite makes the results it touches None.
-    """
-
-    __slots__ = ("_m2", "_mean", "count", "maximum", "minimum")
+class _Scratch(threading.local):
+    """Arrays for one piece's values: a thread's own, for allocating them costs more than filling them."""
 
     def __init__(self) -> None:
-        self.count = 0
-        self.minimum = math.inf
-        self.maximum = -math.inf
-        self._mean = (0.0, 0.0)
-        self._m2 = (0.0, 0.0)
+        self.outs = np.empty(_PIECE), np.empty(_PIECE)
 
-    @property
-    def mean(self) -> float | None:
-        """The mean, or None of no values."""
-        return _finite(sum(self._mean)) if self.count else None
 
-    @property
-    def std(self) -> float | None:
-        """The standard deviation of the values taken as the whole population, or None of no values."""
-        return _finite(math.sqrt(sum(self._m2) / self.count)) if self.count else None
-
-    def update(self, values: ArrayLike) -> None:
-        """Take in a block of values; it is not kept.
-
-        Parameters
-        ----------
-        values : (n,) array_like
-            Converted to float64.
-        """
-        array = np.asarray(values, dtype=np.float64).ravel()
-        with np.errstate(invalid="ignore", over="ignore"):
-            for start in range(0, array.size, _PIECE):
-                self.merge(_of_block(array[start : start + _PIECE]))
-
-    def merge(self, other: RunningStats) -> None:
-        """Take in all values that ``other`` has seen; ``other`` is unchanged."""
-        if not other.count:
-            return
-        count = self.count + other.count
-        delta_high, delta_low = _two_sum(other._mean[0], -self._mean[0])
-        delta = delta_high + (delta_low + other._mean[1] - self._mean[1])
-        between = delta * delta * (self.count / count) * other.count
-        self._m2 = _add(_add(self._m2, other._m2), (between, 0.0))
-        self._mean = _add(self._mean, (delta * (other.count / count), 0.0)) if self.count else other._mean
-        self.count = count
-        self.minimum = float(np.minimum(self.minimum, other.minimum))  # unlike min(), tells of NaN
-        self.maximum = float(np.maximum(self.maximum, other.maximum))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return count, mean, std, min and max; what is unknown or not finite is None."""
-        return {
-            "count": self.count,
-            "mean": self.mean,
-            "std": self.std,
-            "min": _finite(self.minimum),
-            "max": _finite(self.maximum),
-        }
+_scratch = _Scratch()
 
 
 class TraceStats:
-    """Statistics of radius and phase of a board's stream, without its start-up transient.
+    """Statistics of radius, phase, I and Q of a board's stream, without its start-up transient.
 
     Parameters
     ----------
     skip_words : int
         Words at the start of the stream that count for the phase's rollovers only.
+    carry : Carry, optional
+        Rollover state before the first word; advanced in place. Default: a file begins.
+    rate : Fraction or float, optional
+        Words per second; with it there is a spectrum.
+    segment_words, step_words : int, optional
+        Of the spectrum: see `fastcap.spectrum.Welch`. Default: ten segments a second, which costs next to
+        nothing; `fastcap.spectrum.psd` takes all.
+    tolerance_turns : float
+        Of `single_mode`.
+
+    Attributes
+    ----------
+    radius, phase : RunningStats
+        In ADC counts, and in turns, unwrapped.
+    radius_histogram, i_histogram, q_histogram, phase_histogram : Histogram
+    words, skipped_words : int
+        All words, and how many of them were left out.
+    tolerance_turns : float
     """
 
-    def __init__(self, skip_words: int = TRANSIENT_WORDS) -> None:
-        self.radius = RunningStats()
-        self.phase = RunningStats()
+    def __init__(
+        self,
+        skip_words: int = TRANSIENT_WORDS,
+        *,
+        carry: fw.Carry | None = None,
+        rate: Fraction | float | None = None,
+        segment_words: int = SEGMENT_WORDS,
+        step_words: int | None = None,
+        tolerance_turns: float = SINGLE_MODE_TURNS,
+    ) -> None:
+        if skip_words < 0:
+            raise ValueError(f"a start-up transient of {skip_words} words: give 0 or more")
+        if not tolerance_turns >= 0:
+            raise ValueError(f"a tolerance of {tolerance_turns} turns: give 0 or more")
+        self.radius, self.phase = RunningStats(), RunningStats()
+        self.radius_histogram, self.i_histogram, self.q_histogram = Histogram(), Histogram(), Histogram()
+        self.phase_histogram = Histogram(_PHASE_WIDTH, _PHASE_PAGES)
         self.words = 0
         self.skipped_words = 0
+        self.tolerance_turns = tolerance_turns
         self._to_skip = skip_words
-        self._carry = fw.Carry()
-        self._scratch = np.empty(_PIECE, dtype=np.float64)
+        self._carry = fw.Carry() if carry is None else carry
+        self._first_m: int | None = None
+        self._welch: Welch | None = None
+        if rate is not None:
+            step_words = step_words or live_step_words(Fraction(rate), segment_words)
+            self._welch = Welch(float(rate), segment_words, step_words)
+
+    # -- results ---------------------------------------------------------------------------------
 
     @property
     def phase_range_turns(self) -> float | None:
         """Largest minus smallest phase, or None of no words."""
-        return _finite(self.phase.maximum - self.phase.minimum) if self.phase.count else None
+        return finite(self.phase.maximum - self.phase.minimum) if self.phase.count else None
+
+    @property
+    def single_mode(self) -> bool | None:
+        """The phase's range is within `tolerance_turns`: the laser kept to one mode. None of no words."""
+        found = self.phase_range_turns
+        return None if found is None else found <= self.tolerance_turns
+
+    @property
+    def percentiles(self) -> dict[int, float | None]:
+        """The phase, in turns, that 50, 75, 90 and 100 % of the words do not exceed.
+
+        Off by at most `percentile_error_turns`; that of 100 % is exact.
+        """
+        return {percent: self._percentile(percent) for percent in PERCENTILES}
+
+    def _percentile(self, percent: int) -> float | None:
+        if percent == 100:
+            return finite(self.phase.maximum)
+        found = self.phase_histogram.quantile(percent / 100)
+        return None if found is None else min(max(found, self.phase.minimum), self.phase.maximum)
+
+    @property
+    def percentile_error_turns(self) -> float:
+        """Bound of the percentiles' error: half a bin. At most 2⁻¹⁵ of the phase's range, often far less."""
+        return self.phase_histogram.width / 2
+
+    @property
+    def carry(self) -> fw.Carry:
+        """The rollover state behind the last word; a copy."""
+        return copy.copy(self._carry)
+
+    @property
+    def psd(self) -> Psd | None:
+        """The spectrum of the phase; None where no rate was given."""
+        return None if self._welch is None else self._welch.result()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything in JSON's own types: what the report's ``analysis`` begins with."""
+        return {
+            "words": self.words,
+            "skipped_words": self.skipped_words,
+            "radius": self.radius.to_dict(),
+            "phase_turns": {
+                **self.phase.to_dict(),
+                "range": self.phase_range_turns,
+                "percentiles": {str(percent): value for percent, value in self.percentiles.items()},
+                "percentile_error": self.percentile_error_turns,
+            },
+            "single_mode": self.single_mode,
+            "single_mode_tolerance_turns": self.tolerance_turns,
+            "histograms": {
+                "i": self.i_histogram.to_dict(),
+                "q": self.q_histogram.to_dict(),
+                "radius": self.radius_histogram.to_dict(),
+            },
+            "psd": None if self._welch is None else self._welch.result().to_dict(),
+        }
+
+    # -- taking in -------------------------------------------------------------------------------
 
     def update(self, words: NDArray[np.uint64]) -> None:
         """Take in the next block of the stream; it is not kept.
@@ -119,51 +176,81 @@ class TraceStats:
     def gap(self, words_lost: int) -> None:
         """Note that ``words_lost`` words are missing here: their time passes, the rollover state stays."""
         self._to_skip = max(0, self._to_skip - words_lost)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return ``words``, ``skipped_words``, and the statistics of ``radius`` and ``phase_turns``."""
-        return {
-            "words": self.words,
-            "skipped_words": self.skipped_words,
-            "radius": self.radius.to_dict(),
-            "phase_turns": {**self.phase.to_dict(), "range": self.phase_range_turns},
-        }
+        if self._welch is not None:
+            self._welch.gap()
 
     def _update_piece(self, words: NDArray[np.uint64]) -> None:
-        out = self._scratch[: words.size]
+        phase, radius = (out[: words.size] for out in _scratch.outs)
         skip = min(self._to_skip, words.size)
-        self.phase.update(fw.phase(words, out, self._carry)[skip:])
-        self.radius.update(fw.radius(words, out)[skip:])
+        phase = fw.phase(words, phase, self._carry)[skip:]
+        radius = fw.radius(words, radius)[skip:]
+        if self._first_m is None and words.size:
+            self._first_m = int(words[0].view(np.int64) >> 48)
+        self.phase.update(phase)
+        self.phase_histogram.add(phase)
+        if self._welch is not None:
+            self._welch.update(phase)
+        self.radius.update(radius)
+        self.radius_histogram.add(radius)
+        self.i_histogram.add_field(words[skip:], "i")
+        self.q_histogram.add_field(words[skip:], "q")
         self._to_skip -= skip
         self.skipped_words += skip
         self.words += words.size
 
+    # -- combining -------------------------------------------------------------------------------
 
-def _of_block(block: NDArray[np.float64]) -> RunningStats:
-    """Return the statistics of one block of at least one value."""
-    stats = RunningStats()
-    stats.count = block.size
-    stats.minimum, stats.maximum = float(block.min()), float(block.max())
-    center = float(block.mean())
-    off = block - center
-    rest = float(off.sum()) / block.size
-    stats._mean = _two_sum(center, rest)
-    stats._m2 = (max(0.0, float(np.dot(off, off)) - rest * rest * block.size), 0.0)
-    return stats
+    def merge(self, other: TraceStats) -> None:
+        """Take in all words that ``other`` has seen, their phase as it is; ``other`` is unchanged.
 
+        For streams of their own. For the next chunk of this stream see `append`.
+        """
+        if (self._welch is None) != (other._welch is None):
+            raise ValueError("one of two statistics has a spectrum and the other has none: give both a rate")
+        if self._welch is not None and other._welch is not None:
+            self._welch.merge(other._welch)
+        for name in ("radius", "phase"):
+            getattr(self, name).merge(getattr(other, name))
+        for name in ("radius_histogram", "i_histogram", "q_histogram", "phase_histogram"):
+            getattr(self, name).merge(getattr(other, name))
+        self.words += other.words
+        self.skipped_words += other.skipped_words
 
-def _two_sum(a: float, b: float) -> tuple[float, float]:
-    """Return a + b rounded, and what the rounding left out (Knuth)."""
-    total = a + b
-    b_part = total - a
-    return total, (a - (total - b_part)) + (b - b_part)
+    def append(self, other: TraceStats) -> None:
+        """Take in the next chunk of this stream; ``other`` is unchanged.
 
+        ``other`` began with a fresh `Carry`, not knowing what came before it. Its turns are moved to go on
+        from this chunk's end; the result is that of one pass over both (segments of the spectrum that span
+        the seam are missing).
 
-def _add(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
-    """Add two unevaluated sums."""
-    high, low = _two_sum(a[0], b[0])
-    return _two_sum(high, low + a[1] + b[1])
+        Parameters
+        ----------
+        other : TraceStats
+            Made with ``skip_words=0``, unless the transient reaches into it.
+        """
+        if other._first_m is None:
+            self.merge(other)
+            return
+        seam = copy.copy(self._carry)
+        fw.phase(np.array([(other._first_m & 0xFFFF) << 48], np.uint64), None, seam)
+        self.merge(other.shifted(_M_PERIOD * seam.wraps))
+        if self._first_m is None:
+            self._first_m = other._first_m
+        self._carry = fw.Carry(other._carry.wraps + seam.wraps, other._carry.last_m)
 
+    def shifted(self, turns: int) -> TraceStats:
+        """Return a copy whose phase is ``turns`` higher: a whole multiple of M's period, 65,536.
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+        Raises
+        ------
+        ValueError
+            It is none.
+        """
+        if turns % _M_PERIOD:
+            raise ValueError(f"a shift by {turns} turns is no whole number of M's periods of {_M_PERIOD}")
+        moved = copy.deepcopy(self)
+        if turns:
+            moved.phase.shift(float(turns))
+            moved.phase_histogram.shift(float(turns))
+            moved._carry = fw.Carry(self._carry.wraps + turns // _M_PERIOD, self._carry.last_m)
+        return moved

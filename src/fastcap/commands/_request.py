@@ -90,8 +90,13 @@ class Request:
             self.source, length=length, samples=samples, to=to, meta=self.meta, name=name, split=self.split,
             analyse=self._option("analyse"), checksum=self._option("checksum") or "sha256",
             fsync_every=fsync_every, on_full=self._option("on_full"), check_first=self._given["check_first"],
-            ring_bytes=board.ring_bytes(fsync_every),
+            ring_bytes=board.ring_bytes(fsync_every), **self._limits(),
         )  # fmt: skip
+
+    def _limits(self) -> dict[str, Any]:
+        """Return what the configuration says of the analysis beyond its function."""
+        names = ("analyse_timeout", "analyse_memory", "analyse_lossless")
+        return {name: self.source.options[name] for name in names if name in self.source.options}
 
     def message(self, board: Board, run: int) -> dict[str, Any]:
         """Return the ``record`` message alone."""

@@ -6,6 +6,7 @@ Flow: a worker's message names its recording; its ``op`` names the method. The m
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from fastcap.wire import Message
@@ -107,7 +108,7 @@ class Hearing:
     def _on_finished(self, r: Recording, worker: Worker, message: Message) -> None:
         r.files_done = True
         if r.needs_file and r.analysis is not None:
-            self.c.s.tell(r.analysis, {"op": "file", "path": r.reports[-1]["path"]})
+            self.c.s.tell(r.analysis, {"op": "file", "paths": [report["path"] for report in r.reports]})
         self.c.check_done(r)
 
     def _on_sink_ok(self, r: Recording, worker: Worker, message: Message) -> None:
@@ -123,12 +124,15 @@ class Hearing:
     def _on_need_file(self, r: Recording, worker: Worker, message: Message) -> None:
         r.needs_file = True
         if r.spec["sink"] is None:
-            self.c.s.tell(worker, {"op": "file", "path": None})
+            self.c.s.tell(worker, {"op": "file", "paths": []})
         elif r.files_done and r.reports:
-            self.c.s.tell(worker, {"op": "file", "path": r.reports[-1]["path"]})
+            self.c.s.tell(worker, {"op": "file", "paths": [report["path"] for report in r.reports]})
 
     def _on_live(self, r: Recording, worker: Worker, message: Message) -> None:
         self.c.s.say(message)
+
+    def _on_statistics(self, r: Recording, worker: Worker, message: Message) -> None:
+        r.analysis_so_far = {**message, "at_s": time.monotonic()}
 
     def _on_analysis(self, r: Recording, worker: Worker, message: Message) -> None:
         if worker is not r.analysis:

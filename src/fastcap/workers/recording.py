@@ -76,6 +76,7 @@ class Recording:
         self.unknown_losses: list[dict[str, Any]] = []
         self.replaced = {"reader": 0, "splitter": 0, "nas_writer": 0, "analysis": 0}
         self.analysis_result: dict[str, Any] | None = None
+        self.analysis_so_far: dict[str, Any] | None = None  # before the user's function was called
         self.analysis_pending = spec.get("analysis") is not None
         self.pending_segment: dict[str, Any] | None = None
         self.reports: list[dict[str, Any]] = []

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 from fastcap.workers.children import Worker
 from fastcap.workers.recording import RUNNING, Recording
@@ -229,11 +230,10 @@ class Replacer:
         if r is None or r.over:
             return
         r.replaced["analysis"] += 1
-        if r.ended is not None or r.replaced["analysis"] > 1:
+        if r.ended is not None or r.replaced["analysis"] > 1 or r.analysis_so_far is not None:
             r.analysis = None
             r.analysis_pending = False
-            how = f"the analysis process died {r.replaced['analysis']} times, last by {_how(dead.reap())}"
-            r.analysis_result = {"error": how, "restarts": r.replaced["analysis"]}
+            r.analysis_result = {**_left_of_analysis(r, dead), "restarts": r.replaced["analysis"]}
             self.c.check_done(r)
             return
         r.analysis = self.c.take("analysis")
@@ -262,6 +262,23 @@ class Replacer:
         fd, _ = self.output_fds.pop(worker.pid)
         self.slots.pop(worker.pid, None)
         os.close(fd)
+
+
+def _left_of_analysis(r: Recording, dead: Worker) -> dict[str, Any]:
+    """Return what is known of an analysis whose process died: the statistics, if the user's function did it."""
+    how = f"the analysis process died {r.replaced['analysis']} times, last by {_how(dead.reap())}"
+    known = r.analysis_so_far
+    if known is None:
+        return {"error": how}
+    seconds, most = time.monotonic() - known["at_s"], known["timeout_s"]
+    error = {"type": "WorkerError", "message": f"it ended its process: {how}", "traceback": ""}
+    if most is not None and seconds >= most:
+        text = f"it did not return within its time limit of {most:g} s, and could not be interrupted"
+        error |= {"type": "FunctionTimeout", "message": f"{text}: its process was ended"}
+    return {
+        **known["result"],
+        "function": {"name": known["function"], "error": error, "seconds": round(seconds, 6)},
+    }
 
 
 def _how(status: int) -> str:

@@ -1,4 +1,4 @@
-"""The user's function: found by name or unpickled, called, its result made fit for JSON.
+"""The user's function: found by name or unpickled, called within its limits, its result made fit for JSON.
 
 Nothing that goes wrong in it gets out: an error is a result, too, with type, message and traceback.
 """
@@ -6,7 +6,9 @@ Nothing that goes wrong in it gets out: an error is a result, too, with type, me
 from __future__ import annotations
 
 import base64
+import contextlib
 import importlib
+import inspect
 import math
 import numbers
 import pickle
@@ -14,12 +16,12 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from fastcap.trace import Trace
+from fastcap.workers.limits import FunctionTimeout, Limits
 
 MAX_VALUES = 1_000_000  # in a result: it travels as one message, and stands in the sidecar
+BLOCKS = "blocks"  # the name of the parameter that says what a function wants
 _TRACEBACK_CHARS = 8192
 Json = dict[str, Any]
 
@@ -35,7 +37,7 @@ class UserFunction:
 
     def __init__(self, name: str, find: Callable[[], Any]) -> None:
         self.name = name or "pickled function"
-        self._function: Callable[[Trace], Any] | None = None
+        self._function: Callable[[Any], Any] | None = None
         self._error: Json | None = None
         try:
             self._function = _callable(self.name, find())
@@ -45,19 +47,29 @@ class UserFunction:
             if not name:
                 self.name = getattr(self._function, "__qualname__", type(self._function).__name__)
 
+    @property
+    def wants_blocks(self) -> bool:
+        """It is a function of blocks as they come, not of the finished recording's trace."""
+        if self._function is None:
+            return False
+        with contextlib.suppress(ValueError, TypeError):  # a builtin may have no signature
+            return next(iter(inspect.signature(self._function).parameters), None) == BLOCKS
+        return False
+
     @classmethod
     def from_message(cls, message: Json) -> UserFunction | None:
         """Return the function that a ``record`` message names or holds; None if it wants none."""
         if message["path"] is not None and message["path"] not in sys.path[:1]:
             sys.path.insert(0, message["path"])
+        sys.path += [place for place in message.get("sys_path", []) if place not in sys.path]
         if message["pickled"] is not None:
             return cls("", lambda: pickle.loads(base64.b64decode(message["pickled"])))
         if message["analyse"] is None:
             return None
         return cls(message["analyse"], lambda: _found(message["analyse"]))
 
-    def call(self, make_trace: Callable[[], Trace]) -> Json:
-        """Call it with a trace.
+    def call(self, make_argument: Callable[[], Any], limits: Limits) -> Json:
+        """Call it with a trace, or with blocks, within its limits.
 
         Returns
         -------
@@ -68,10 +80,23 @@ class UserFunction:
             return {"name": self.name, "error": self._error, "seconds": 0.0}
         began = time.monotonic()
         try:
-            outcome: Json = {"result": json_result(self._function(make_trace()))}
-        except BaseException as e:  # foreign code may raise anything, SystemExit too
+            outcome = self._outcome(make_argument, limits)
+        except FunctionTimeout as e:  # at the very end, when all else was through
             outcome = {"error": _described(e)}
+        limits.stop()
         return {"name": self.name, **outcome, "seconds": round(time.monotonic() - began, 6)}
+
+    def _outcome(self, make_argument: Callable[[], Any], limits: Limits) -> Json:
+        assert self._function is not None
+        try:
+            argument = make_argument()
+            limits.start()
+            result = json_result(self._function(argument))
+            limits.stop()
+        except BaseException as e:  # foreign code may raise anything, SystemExit too
+            limits.stop()
+            return {"error": _described(e)}
+        return {"result": result}
 
 
 def _found(name: str) -> Any:
@@ -87,10 +112,10 @@ def _found(name: str) -> Any:
     return found
 
 
-def _callable(name: str, found: Any) -> Callable[[Trace], Any]:
+def _callable(name: str, found: Any) -> Callable[[Any], Any]:
     if not callable(found):
-        raise TypeError(f"'{name}' is {_a(found)}; give a function of one argument, the trace")
-    function: Callable[[Trace], Any] = found
+        raise TypeError(f"'{name}' is {_a(found)}; give a function of one argument, the trace or the blocks")
+    function: Callable[[Any], Any] = found
     return function
 
 
