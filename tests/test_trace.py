@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_files import ARGV, START, counter_words, ledger_entry, write_capture
 
-from fastcap import trace as trace_module
 from fastcap.errors import StreamFormatError
 from fastcap.sidecar import Gap
 from fastcap.stats import TraceStats
@@ -31,6 +30,13 @@ def write(path, words, header=True, tail=b""):
     head = build_header(ARGV, START) if header else b""
     path.write_bytes(head + words.astype("<u8").tobytes() + tail)
     return path
+
+
+@pytest.fixture(scope="module")
+def several_blocks():
+    """Return words of several of the index's blocks, and their phase."""
+    words = spiral(3 * 65_536 + 100)
+    return words, phase(words)
 
 
 def test_a_trace_gives_what_is_in_its_words(tmp_path):
@@ -59,16 +65,14 @@ def test_phase_of_the_golden_rollovers_is_the_golden_one(tmp_path):
 
 
 @given(st.data())
-def test_phase_of_any_window_is_that_of_the_whole(data):
-    words = spiral(3000)
-    whole = phase(words)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trace_module, "_STEP_WORDS", data.draw(st.sampled_from([1, 64, 1000, 5000])))
-        tr = Trace.from_words(words)
-        for _ in range(4):
-            a, b = data.draw(st.integers(-3100, 3100)), data.draw(st.integers(-3100, 3100))
-            np.testing.assert_array_equal(tr[a:b].phase(), whole[a:b])
-            np.testing.assert_array_equal(tr[100:2000][a:b].phase(), whole[100:2000][a:b])
+def test_phase_of_any_window_is_that_of_the_whole(several_blocks, data):
+    words, whole = several_blocks
+    tr = Trace.from_words(words)
+    edges = st.integers(-words.size - 5, words.size + 5) | st.sampled_from([65_535, 65_536, 65_537, -65_536])
+    for _ in range(4):
+        a, b = data.draw(edges), data.draw(edges)
+        np.testing.assert_array_equal(tr[a:b].phase(), whole[a:b])
+        np.testing.assert_array_equal(tr[100:140_000][a:b].phase(), whole[100:140_000][a:b])
 
 
 def test_outputs_go_where_they_are_wanted(tmp_path):
@@ -106,13 +110,16 @@ def test_a_thirds_rate_from_a_sidecar_alone_is_exact(tmp_path):
     assert load(path).sample_rate == Fraction(20_000_000, 3)
 
 
-def test_words_without_header_are_all_there_at_no_rate(tmp_path):
-    tr = load(write(tmp_path / "a.bin", np.arange(50, dtype=np.uint64), header=False))
+def test_words_without_header_are_all_there_at_no_rate_when_asked_for(tmp_path):
+    path = write(tmp_path / "a.bin", np.arange(50, dtype=np.uint64), header=False)
+    tr = load(path, payload="none")
 
     assert (len(tr), tr.header, tr.sample_rate, tr.sample_rate_hz, tr.start) == (50, None, None, None, None)
-    assert "magic word" in tr.header_problem
+    assert tr.header_problem
     with pytest.raises(ValueError, match=r"rate of .*a\.bin is unknown"):
         tr.window(0)
+    with pytest.raises(StreamFormatError, match=r"a\.bin.*magic word.*payload='none'"):
+        load(path)
 
 
 def test_odd_bytes_at_the_end_are_ignored(tmp_path):
@@ -301,6 +308,17 @@ def test_statistics_leave_out_the_transient_where_the_window_holds_it(begin):
     assert isinstance(stats, TraceStats)
     assert stats.skipped_words == max(0, 12_000 - begin)
     check_stats(stats, words[max(begin, 12_000) :], phase(words)[max(begin, 12_000) :])
+
+
+@pytest.mark.parametrize("skip", [0, 1, 5000, 10**9])
+def test_the_transient_is_as_long_as_is_said(skip):
+    words = spiral(20_000)
+    stats = Trace.from_words(words).stats(skip_words=skip, tolerance_turns=1e12)
+
+    assert stats.skipped_words == min(skip, 20_000)
+    assert stats.single_mode is (True if skip < 20_000 else None)
+    with pytest.raises(ValueError, match="-1 words"):
+        Trace.from_words(words).stats(skip_words=-1)
 
 
 def test_statistics_of_a_later_file_of_a_split_leave_out_nothing(tmp_path):

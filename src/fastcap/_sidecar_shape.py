@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
@@ -56,6 +57,8 @@ class _Report(msgspec.Struct):
     def __post_init__(self) -> None:
         if min(self.bytes, self.words, self.words_lost) < 0:
             raise ValueError("bytes, words and words_lost cannot be negative")
+        if self.sample_rate_hz is not None and not 0 < self.sample_rate_hz < math.inf:
+            raise ValueError(f"sample_rate_hz is {self.sample_rate_hz}, which is no rate")
 
 
 class _Blocks(msgspec.Struct):
@@ -77,10 +80,18 @@ class _Global(msgspec.Struct, rename=lambda name: name.replace("_", ":", 1)):
     fastcap_blocks: _Blocks | None = None
     core_trailing_bytes: int = 0
 
+    def __post_init__(self) -> None:
+        if self.fastcap_first_word < 0:
+            raise ValueError("fastcap:first_word cannot be negative")
+
 
 class _Capture(msgspec.Struct, rename=lambda name: name.replace("_", ":", 1)):
     core_sample_start: int
     core_header_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        if self.core_header_bytes < 0:
+            raise ValueError("core:header_bytes cannot be negative")
 
 
 class SidecarShape(msgspec.Struct, rename={"global_": "global"}):

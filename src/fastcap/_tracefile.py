@@ -9,18 +9,28 @@ from fractions import Fraction
 from typing import Any, BinaryIO
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
+from fastcap._stored import Mapped
 from fastcap.errors import StreamFormatError
 from fastcap.sidecar import Gap, exact_gaps, load_sidecar, sidecar_path
-from fastcap.stream import WORD_BYTES, Header, header_bytes, parse_header
+from fastcap.stream import ONLY_BINARY, PAYLOADS, WORD_BYTES, Header, header_bytes, parse_header
 
-Words = NDArray[np.uint64]
+NO_HEADER = "none"  # as payload: the words begin with the file
+_Sidecar = dict[str, Any] | None
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """What is known of a file beside its words."""
+    """What is known of a file beside its words.
+
+    Attributes
+    ----------
+    problems : tuple of str
+        In what header, sidecar and file contradict each other; each one line.
+    payload : str, optional
+        The reading that was asked for.
+    usual : bool
+        Data begin where they do for whoever asks for no reading.
+    """
 
     path: str | None = None
     header: Header | None = None
@@ -30,77 +40,130 @@ class Facts(msgspec.Struct, frozen=True):
     meta: dict[str, Any] = {}
     gaps: tuple[Gap, ...] = ()
     first_word: int = 0
+    problems: tuple[str, ...] = ()
+    payload: str | None = None
+    usual: bool = True
 
 
-def open_words(path: str, payload: str | None) -> tuple[Words, Facts]:
+class _Layout(msgspec.Struct, frozen=True):
+    """Where data begin, and the header before them or why there is none."""
+
+    begin: int
+    header: Header | None = None
+    problem: str | None = None
+
+
+def open_words(path: str, payload: str | None) -> tuple[Mapped, Facts]:
     """Map the words of ``path``; see `fastcap.trace.load`.
 
     Raises
     ------
     StreamFormatError
+    ValueError
+        ``payload`` is unknown.
     """
-    sidecar = load_sidecar(path) if os.path.lexists(sidecar_path(path)) else None
+    if payload not in (None, NO_HEADER, *PAYLOADS):
+        raise ValueError(f"payload {payload!r} is not one of {', '.join((*PAYLOADS, NO_HEADER))}")
+    if path.endswith((".sigmf-meta", ".index")):
+        raise StreamFormatError(f"{path}: stands beside a trace file: name the .bin file")
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise StreamFormatError(f"{path}: not a regular file; name a .bin file")
+        sidecar = load_sidecar(path) if os.path.lexists(sidecar_path(path)) else None
         with open(path, "rb") as file:
             return _map(path, file, sidecar, payload)
+    except FileNotFoundError as error:
+        running = os.path.exists(f"{path}.part")
+        remedy = f"its capture still runs: name {path}.part" if running else "name a .bin file"
+        raise StreamFormatError(f"{path}: cannot be opened: {error.strerror}; {remedy}") from error
     except OSError as error:
         raise StreamFormatError(f"{path}: cannot be opened: {error.strerror}; name a .bin file") from error
 
 
-def _map(
-    path: str, file: BinaryIO, sidecar: dict[str, Any] | None, payload: str | None
-) -> tuple[Words, Facts]:
-    size = os.fstat(file.fileno()).st_size
-    stated = sidecar["captures"][0].get("core:header_bytes", 0) if sidecar and payload is None else None
-    header, problem, begin = _read_header(file, stated, payload or "8n+8")
-    if size < WORD_BYTES or size < begin:
+def _map(path: str, file: BinaryIO, sidecar: _Sidecar, payload: str | None) -> tuple[Mapped, Facts]:
+    layout = _layout(path, file, sidecar, payload)
+    stored = Mapped(path, file.fileno(), layout.begin)
+    if stored.file_bytes < max(layout.begin, WORD_BYTES):
+        least = f"its header of {layout.begin} bytes" if layout.begin else "a word"
         raise StreamFormatError(
-            f"{path}: {size} bytes, not even a whole header ({problem}); nothing was recorded"
+            f"{path}: {stored.file_bytes} bytes are less than {least}; nothing was recorded, or not yet"
         )
-    count = (size - begin) // WORD_BYTES
-    words: Words = np.empty(0, np.uint64)
-    if count:
-        mapped = np.memmap(file, dtype="<u8", mode="r", offset=begin, shape=(count,))
-        words = mapped.view(np.ndarray)
     core = sidecar["global"] if sidecar else {}
     report: dict[str, Any] = core.get("fastcap:report", {})
+    gaps = exact_gaps(report) if sidecar else []
     facts = Facts(
         path=path,
-        header=header,
-        header_problem=problem,
-        rate=_rate(report.get("sample_rate_hz"), header),
-        start=_start(path, report.get("started"), header),
+        header=layout.header,
+        header_problem=layout.problem,
+        rate=_rate(report.get("sample_rate_hz"), layout.header),
+        start=_start(path, report.get("started"), layout.header),
         meta=report.get("meta") or {},
-        gaps=tuple(exact_gaps(report)) if sidecar else (),
+        gaps=tuple(gap for gap in gaps if gap.file_word <= stored.words.size),
         first_word=core.get("fastcap:first_word", 0),
+        problems=tuple(_problems(path, stored, layout, report, whole=payload is None)),
+        payload=payload,
+        usual=payload is None or layout.begin == _usual_begin(path, file, sidecar, layout.begin),
     )
-    return words, facts
+    return stored, facts
 
 
-def _read_header(file: BinaryIO, stated: int | None, payload: str) -> tuple[Header | None, str | None, int]:
-    """Return the header, or why there is none, and where data begin: there, if that is ``stated``."""
-    if stated == 0:
-        return None, "recorded without a header", 0
+def _layout(path: str, file: BinaryIO, sidecar: _Sidecar, payload: str | None) -> _Layout:
+    """Read the header as ``payload`` says, else where the sidecar says that data begin, else as "8n+8"."""
+    stated = sidecar["captures"][0].get("core:header_bytes", 0) if sidecar and payload is None else None
+    if stated == 0 or payload == NO_HEADER:
+        return _Layout(0, problem="recorded without a header" if stated == 0 else "none was asked for")
+    file.seek(0)
     raw = file.read(WORD_BYTES)
     try:
-        wanted = header_bytes(raw, payload) or 0
+        wanted = header_bytes(raw, payload or PAYLOADS[0])
     except StreamFormatError as error:
-        return None, str(error), stated or 0
-    raw += file.read(wanted - len(raw)) if wanted else b""
-    begin = wanted if stated is None else stated
+        raise StreamFormatError(f"{path}: {error}{_remedy(error, stated)}") from error
+    if wanted is None:
+        if raw:
+            return _Layout(0, problem=f"{len(raw)} bytes are not even a word")
+        raise StreamFormatError(f"{path}: 0 bytes: nothing was recorded, or not yet")
+    if stated not in (None, *(header_bytes(raw, reading) for reading in PAYLOADS)):
+        raise StreamFormatError(
+            f"{path}: its sidecar says that data begin at byte {stated}, its header that they do at {wanted}: "
+            f"one of them is another file's; say payload={PAYLOADS[0]!r} to believe the header"
+        )
+    return _parsed(path, raw + file.read(wanted - WORD_BYTES), payload or PAYLOADS[0], stated or wanted)
+
+
+def _usual_begin(path: str, file: BinaryIO, sidecar: _Sidecar, otherwise: int) -> int:
+    """Return where data begin for whoever asks for no reading; ``otherwise``, if that is an error."""
     try:
-        return parse_header(raw, payload), None, begin
+        return _layout(path, file, sidecar, None).begin
+    except StreamFormatError:
+        return otherwise
+
+
+def _parsed(path: str, raw: bytes, payload: str, begin: int) -> _Layout:
+    try:
+        return _Layout(begin, header=parse_header(raw, payload))
     except StreamFormatError as error:
-        return None, str(error), begin
+        if ONLY_BINARY in str(error):  # what follows are no words
+            raise StreamFormatError(f"{path}: {error}") from error
+        return _Layout(begin, problem=str(error))
+
+
+def _remedy(error: StreamFormatError, stated: int | None) -> str:
+    if ONLY_BINARY in str(error):
+        return ""
+    if stated is not None:
+        return f"; but its sidecar says that data follow a header of {stated} bytes: is it another file's?"
+    return f"; say payload={NO_HEADER!r} if it was recorded without a header"
 
 
 def _rate(reported_hz: float | None, header: Header | None) -> Fraction | None:
     """Return the capture's rate; the header's, which is exact, where the two are the same."""
-    if header and (reported_hz is None or abs(header.sample_rate_hz - reported_hz) < 1e-6 * reported_hz):
+    if header and (reported_hz is None or not _differ(header, reported_hz)):
         return header.sample_rate_hz
     return Fraction(reported_hz).limit_denominator(1_000_000) if reported_hz else None
+
+
+def _differ(header: Header, reported_hz: float) -> bool:
+    return abs(header.sample_rate_hz - Fraction(reported_hz)) >= Fraction(reported_hz) / 1_000_000
 
 
 def _start(path: str, reported: str | None, header: Header | None) -> datetime | None:
@@ -108,6 +171,36 @@ def _start(path: str, reported: str | None, header: Header | None) -> datetime |
     if reported is None:
         return header.start if header else None
     try:
-        return datetime.fromisoformat(reported)
+        start = datetime.fromisoformat(reported)
     except ValueError as error:
         raise StreamFormatError(f"{sidecar_path(path)}: started {reported!r} is no time") from error
+    if start.tzinfo is None:
+        raise StreamFormatError(f"{sidecar_path(path)}: started {reported!r} has no time zone")
+    return start
+
+
+def _problems(
+    path: str, stored: Mapped, layout: _Layout, report: dict[str, Any], *, whole: bool
+) -> list[str]:
+    """Return the contradictions; ``whole``: data begin where the sidecar says."""
+    found = []
+    if layout.header is None and layout.problem and layout.begin:
+        found.append(f"{path}: header: {layout.problem}")
+    if not report:
+        return found
+    size, captured, words = stored.file_bytes, report["bytes"], stored.words.size
+    if size < captured:
+        found.append(f"{path}: truncated: {size} bytes of the {captured} that were captured")
+    elif size > captured:
+        found.append(
+            f"{path}: {size} bytes, but only {captured} were captured: the rest is of unknown origin"
+        )
+    elif whole and words != report["words"]:
+        found.append(f"{path}: holds {words} words, its sidecar says {report['words']}")
+    rate_hz = report["sample_rate_hz"]
+    if layout.header and rate_hz and _differ(layout.header, rate_hz):
+        stated = float(layout.header.sample_rate_hz)
+        found.append(
+            f"{path}: its sidecar says {rate_hz:.10g} words/s, which is used; its header {stated:.10g}"
+        )
+    return found

@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from fastcap._indexfile import index_state
 from fastcap.errors import StreamFormatError
 from fastcap.sidecar import WORD_BYTES, exact_gaps, load_sidecar, sidecar_path
 from fastcap.stream import Header, header_bytes, parse_header
@@ -19,7 +20,7 @@ def file_info(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Return what is known of a file without reading its data.
 
     Keys whose value is not known are None; those from ``complete`` on are known from the sidecar only.
-    ``sidecar_problem`` says why a sidecar that is there could not be used.
+    ``sidecar_problem`` and ``index_problem`` say why one that is there could not be used.
 
     Raises
     ------
@@ -27,7 +28,8 @@ def file_info(path: str | os.PathLike[str]) -> dict[str, Any]:
         The file cannot be read, is empty, or has neither a header nor a sidecar that says where data begin.
     """
     path = Path(path)
-    raw, size = _head(path)
+    raw, status = _head(path)
+    size = status.st_size
     sidecar, problem = _sidecar(path)
     core = sidecar["global"] if sidecar else {}
     report: dict[str, Any] = core.get("fastcap:report", {})
@@ -58,23 +60,24 @@ def file_info(path: str | os.PathLike[str]) -> dict[str, Any]:
         or (list(header.argv or ()) if header else None),
         "sidecar": sidecar_path(path) if sidecar else None,
         "sidecar_problem": problem,
+        **index_state(path, status, begin),
         **_from_report(report, core, gaps),
     }
 
 
-def _head(path: Path) -> tuple[bytes, int]:
-    """Return the file's header, or what is there of it, and the file's size."""
+def _head(path: Path) -> tuple[bytes, os.stat_result]:
+    """Return the file's header, or what is there of it, and the file's size and times."""
     if path.exists() and not path.is_file():
         raise StreamFormatError(f"{path}: not a regular file; name a .bin file")
     try:
         with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
+            status = os.fstat(file.fileno())
             raw = file.read(WORD_BYTES)
             try:
                 wanted = header_bytes(raw)
             except StreamFormatError:
                 wanted = None  # parse_header() says so, unless the sidecar knows better
-            return raw + file.read((wanted or WORD_BYTES) - WORD_BYTES), size
+            return raw + file.read((wanted or WORD_BYTES) - WORD_BYTES), status
     except OSError as error:
         raise StreamFormatError(f"{path}: cannot be read: {error.strerror}") from error
 
@@ -136,12 +139,20 @@ def format_info(info: dict[str, Any]) -> str:
     rows += [("header", line) for line in info["header"] or [f"none: {info['header_problem']}"]]
     rows += [("warning", warning) for warning in info["warnings"]]
     rows += _sidecar_rows(info) if info["sidecar"] else [("sidecar", info["sidecar_problem"] or "none")]
+    rows.append(("index", _index(info)))
     return "\n".join(f"{label:<11}{value}" for label, value in rows)
 
 
 def _size(info: dict[str, Any]) -> str:
     odd = f", {info['odd_bytes']} odd bytes at the end" if info["odd_bytes"] else ""
     return f"{info['bytes']:,} bytes, {info['header_bytes']:,} of them header{odd}"
+
+
+def _index(info: dict[str, Any]) -> str:
+    if info["index"] is None:
+        return info["index_problem"] or "none"
+    part = "" if info["index_words"] == info["words"] else f", of the first {info['index_words']:,} words"
+    return f"{info['index']}{part}"
 
 
 def _duration(seconds: float) -> str:

@@ -228,7 +228,8 @@ def load_sidecar(bin_path: str | os.PathLike[str]) -> dict[str, Any]:
     path = sidecar_path(bin_path)
     try:
         with open(path, "rb") as file:
-            raw = file.read(_MAX_BYTES + 1)
+            size = os.fstat(file.fileno()).st_size  # read() makes room for all that it is asked for
+            raw = file.read(min(size, _MAX_BYTES) + 1)
     except FileNotFoundError as error:
         raise StreamFormatError(f"{path}: no such sidecar; only the .bin file is here") from error
     except OSError as error:

@@ -33,6 +33,7 @@ __all__ = [
 
 WORD_BYTES = 8
 MAX_HEADER_BYTES = WORD_BYTES * (0xFFFF + 1)
+ONLY_BINARY = "only binary output (-b) is supported"
 PAYLOADS = ("8n+8", "8n")  # where data start: after n words of text, or n counts the magic word
 
 _MAGIC = bytes.fromhex("efcdab563412")  # what follows n_lo n_hi
@@ -95,9 +96,7 @@ def header_bytes(prefix: bytes, payload: str = "8n+8") -> int | None:
     first = bytes(prefix[:WORD_BYTES])
     if first[2:] != _MAGIC:
         printable = all(32 <= byte < 127 or byte in b"\t\r\n" for byte in first)
-        hint = (
-            "it looks like text: only binary output (-b) is supported" if printable else "is it a trace file?"
-        )
+        hint = f"it looks like text: {ONLY_BINARY}" if printable else "is it a trace file?"
         raise StreamFormatError(
             f"stream starts with {first.hex(' ')}, not with the magic word (n n {_MAGIC.hex(' ')}); {hint}"
         )
@@ -186,7 +185,7 @@ def _command(lines: tuple[str, ...], warnings: list[str]) -> tuple[tuple[str, ..
     except ConfigError as error:
         raise StreamFormatError(f"header's command line cannot be read: {error}") from error
     if flags.encoding != "binary":
-        raise StreamFormatError(f"header says {flags.encoding} output: only binary output (-b) is supported")
+        raise StreamFormatError(f"header says {flags.encoding} output: {ONLY_BINARY}")
     return argv, flags
 
 

@@ -2,66 +2,51 @@
 
 Word index and time part where words were lost: word k of the recording, lost ones counted, was sampled at
 start + k/rate. `Trace.window` goes by time, slices go by the words that are there. Phase is unwrapped from
-the first word of the file whatever window is asked for; rollovers are found by streaming once, and kept.
+the first word of the file whatever window is asked for; the file's index says what came before.
 """
 
 from __future__ import annotations
 
-import copy
+import logging
 import math
+import operator
 import os
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastcap import words as fw
-from fastcap._tracefile import Facts, Words, open_words
+from fastcap._envelope import TraceEnvelope, envelope
+from fastcap._gaps import file_word
+from fastcap._origin import Origin, opened, reopened
+from fastcap._stored import Stored, Words
+from fastcap._tracefacts import TraceFacts
+from fastcap._tracefile import Facts
+from fastcap._values import Floats, phase_into, radius_into, split_into
 from fastcap.sidecar import Gap
-from fastcap.stats import TRANSIENT_WORDS, TraceStats
+from fastcap.stats import SINGLE_MODE_TURNS, TRANSIENT_WORDS, TraceStats
 from fastcap.stream import Header
 from fastcap.units import parse_duration_s
 
-Floats = NDArray[np.float64]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-_STEP_WORDS = 1 << 20  # between kept rollover states
-_PIECE_WORDS = 1 << 14
+    from fastcap.spectrum import Psd
 
+logger = logging.getLogger(__name__)
 
-class _Origin:
-    """What all windows of one file share: its words and facts, and the rollover states found so far."""
-
-    def __init__(self, words: Words, facts: Facts) -> None:
-        self.words = words
-        self.facts = facts
-        self._carries = [fw.Carry()]  # before word k * _STEP_WORDS
-
-    def carry_before(self, word: int) -> fw.Carry:
-        """Return the rollover state before ``word``; reads what no call before has read."""
-        step = word // _STEP_WORDS
-        while len(self._carries) <= step:
-            begin = (len(self._carries) - 1) * _STEP_WORDS
-            self._carries.append(_advanced(self._carries[-1], self.words[begin : begin + _STEP_WORDS]))
-        return _advanced(self._carries[step], self.words[step * _STEP_WORDS : word])
-
-    def source_word(self, word: int) -> int:
-        """Return the source's index of ``word``, lost ones counted; both from the file's first word."""
-        return word + sum(gap.words_lost for gap in self.facts.gaps if gap.file_word <= word)
+Time = str | float | Fraction
 
 
-class Trace:
+class Trace(TraceFacts):
     """A trace, or a window of one: made by `load`, `from_words`, by slicing, or by `window`.
 
-    Slicing copies and reads nothing. Values are computed anew at each call, and not kept.
+    Slicing copies and reads nothing. Values are computed anew at each call, and not kept. Sent to another
+    process, a trace of a file takes the file's name and its window along, not its words.
     """
-
-    def __init__(self, origin: _Origin, begin: int, end: int) -> None:
-        self._origin = origin
-        self._begin = begin
-        self._end = end
 
     @classmethod
     def from_words(
@@ -95,84 +80,40 @@ class Trace:
         rate = Fraction(sample_rate) if sample_rate is not None else header.sample_rate_hz if header else None
         start = start or (header.start if header else None)
         facts = Facts(header=header, rate=rate, start=start, meta=dict(meta or {}), gaps=tuple(gaps))
-        return cls(_Origin(words, facts), 0, words.size)
-
-    # -- facts -----------------------------------------------------------------------------------
-
-    @property
-    def path(self) -> str | None:
-        """The file; None for words in memory."""
-        return self._origin.facts.path
-
-    @property
-    def header(self) -> Header | None:
-        """The board's header; None where there is none that can be read, see `header_problem`."""
-        return self._origin.facts.header
-
-    @property
-    def header_problem(self) -> str | None:
-        """Why there is no header."""
-        return self._origin.facts.header_problem
-
-    @property
-    def meta(self) -> dict[str, Any]:
-        """What was noted with the capture (``--meta``, the configuration's details)."""
-        return dict(self._origin.facts.meta)
-
-    @property
-    def sample_rate(self) -> Fraction | None:
-        """Words per second, exactly; None if nothing says it."""
-        return self._origin.facts.rate
-
-    @property
-    def sample_rate_hz(self) -> float | None:
-        """Words per second; None if nothing says it."""
-        return None if self.sample_rate is None else float(self.sample_rate)
-
-    @property
-    def start(self) -> datetime | None:
-        """When the first word of this window was sampled, to the microsecond; None if nothing says it."""
-        start = self._origin.facts.start
-        if start is None or self._first == 0:
-            return start
-        if self.sample_rate is None:
-            return None
-        return start + timedelta(microseconds=int(self._first * 1_000_000 / self.sample_rate))
-
-    @property
-    def gaps(self) -> tuple[Gap, ...]:
-        """Where words are missing in this window, exactly counted; indices count from its first word."""
-        return tuple(
-            Gap(gap.file_word - self._begin, gap.word - self._first, gap.words_lost, gap.stage)
-            for gap in self._origin.facts.gaps
-            if self._begin < gap.file_word < self._end
-            or (gap.file_word == 0 and self._begin == 0)
-            or (gap.file_word == self._end == self._origin.words.size)
-        )
-
-    @property
-    def _first(self) -> int:
-        """Source index of the window's first word; a file that begins with a gap begins where that does."""
-        return self._origin.source_word(self._begin) if self._begin else 0
-
-    def __len__(self) -> int:
-        return self._end - self._begin
+        return cls(Origin(Stored(words), facts), 0, words.size)
 
     def __repr__(self) -> str:
         rate = "unknown rate" if self.sample_rate is None else f"{self.sample_rate_hz:.10g} Hz"
         lost = f", {len(self.gaps)} gaps" if self.gaps else ""
         return f"<Trace of {self.path or 'words in memory'}: {len(self):,} words, {rate}{lost}>"
 
+    def _repr_html_(self) -> str:
+        from fastcap.htmlview import trace_html
+
+        return trace_html(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        facts = self._origin.facts
+        if facts.path is None:
+            return _from_memory, (
+                np.ascontiguousarray(self._origin.stored.words),
+                facts,
+                self._begin,
+                self._end,
+            )
+        name = os.path.abspath(facts.path)
+        return _from_file, (name, facts.payload, self._origin.words, self._begin, self._end)
+
     # -- windows ---------------------------------------------------------------------------------
 
     def __getitem__(self, index: slice) -> Trace:
-        """Return the window of words ``index``, which has no step."""
+        """Return the window of words ``index``, which has no step; it ends where the words do."""
         if not isinstance(index, slice) or index.step not in (None, 1):
             raise TypeError(f"a trace takes slices a:b, not {index!r}; use tr.words[...] for single words")
         begin, end, _ = index.indices(len(self))
         return Trace(self._origin, self._begin + begin, self._begin + max(begin, end))
 
-    def window(self, start: str | float | Fraction, duration: str | float | Fraction | None = None) -> Trace:
+    def window(self, start: Time, duration: Time | None = None) -> Trace:
         """Return the words sampled at ``start <= t < start + duration``, t from this window's first word.
 
         Parameters
@@ -191,7 +132,8 @@ class Trace:
             raise ValueError(
                 f"sample rate of {self.path or 'these words'} is unknown; slice by words: tr[a:b]"
             )
-        span = len(self) + sum(gap.words_lost for gap in self.gaps)
+        gaps = self.gaps
+        span = len(self) + sum(gap.words_lost for gap in gaps)
         begin = parse_duration_s(start) * rate
         end = Fraction(span) if duration is None else begin + parse_duration_s(duration) * rate
         if not begin <= end <= span:
@@ -200,74 +142,138 @@ class Trace:
                 f"window from {asked} is not within this trace of {float(span / rate):.9g} s; "
                 "leave duration out to go to its end"
             )
-        return self[self._word_at(math.ceil(begin)) : self._word_at(math.ceil(end))]
-
-    def _word_at(self, source_word: int) -> int:
-        """Return the window's index of ``source_word``, or of the first word behind the gap it is lost in."""
-        lost = 0
-        for gap in self.gaps:
-            lost += max(0, min(gap.words_lost, source_word - gap.word))
-        return source_word - lost
+        return self[file_word(gaps, math.ceil(begin)) : file_word(gaps, math.ceil(end))]
 
     # -- values ----------------------------------------------------------------------------------
 
     @property
     def words(self) -> Words:
         """The words, ``(n,) uint64``: a read-only view of the file. Do not truncate the file under it."""
-        return self._origin.words[self._begin : self._end]
+        return self._origin.stored.words[self._begin : self._end]
 
     def i(self) -> NDArray[np.int32]:
         """Return I, ``(n,) int32``, ADC counts."""
-        return self._part(0, np.empty(len(self), np.int32))
+        return split_into(self._origin.stored, self._begin, self._end, 0, np.int32)
 
     def q(self) -> NDArray[np.int32]:
         """Return Q, ``(n,) int32``, ADC counts."""
-        return self._part(1, np.empty(len(self), np.int32))
+        return split_into(self._origin.stored, self._begin, self._end, 1, np.int32)
 
     def m(self) -> NDArray[np.int16]:
         """Return M, ``(n,) int16``: whole turns modulo 2**16, as they are in the words."""
-        return self._part(2, np.empty(len(self), np.int16))
-
-    def _part(self, which: int, out: NDArray[Any]) -> NDArray[Any]:
-        words = self.words
-        for at in range(0, words.size, _PIECE_WORDS):
-            out[at : at + _PIECE_WORDS] = fw.split_iqm(words[at : at + _PIECE_WORDS])[which]
-        return out
+        return split_into(self._origin.stored, self._begin, self._end, 2, np.int16)
 
     def radius(self, out: Floats | None = None) -> Floats:
         """Return the radius, ``(n,) float64``, ADC counts, into ``out`` if given."""
-        return fw.radius(self.words, out)
+        return radius_into(self._origin.stored, self._begin, self._end, out)
 
-    def phase(self, out: Floats | None = None) -> Floats:
-        """Return the phase, ``(n,) float64``, turns, into ``out`` if given.
+    def phase(self, out: Floats | None = None, *, rate: str | float | Fraction | None = None) -> Any:
+        """Return the phase in turns, unwrapped from the first word of the file.
 
-        Unwrapped from the first word of the file; the first call on a window reads the file up to there.
+        Parameters
+        ----------
+        out : (n,) float64, optional
+            Filled and returned; made if not given.
+        rate : str or number, optional
+            ``"400Hz"``: filtered and decimated to this rate; see `fastcap.decimate.phase_at`.
+
+        Notes
+        -----
+        The index says how often M has rolled over before the window. A file without one is read up to the
+        window, once, and the index made on the way is kept; see `fastcap.index`.
         """
-        return fw.phase(self.words, out, self._origin.carry_before(self._begin))
+        if rate is not None:
+            from fastcap.decimate import phase_at
 
-    def stats(self) -> TraceStats:
-        """Return statistics of radius and phase, in constant memory.
+            if out is not None:
+                raise ValueError("out is for the phase of every word; leave it out with rate")
+            return phase_at(self, rate)
+        carry = self._origin.index.carry_before(self._begin)
+        return phase_into(self._origin.stored, self._begin, self._end, out, carry)
 
-        The board's start-up transient, the first 12,000 words of a recording, is left out where this window
-        holds it.
+    def envelope(self, columns: int) -> TraceEnvelope:
+        """Return the least and greatest phase and radius of at most ``columns`` columns of about equal width.
+
+        Every word counts. Long windows take them from the index, and their columns' edges are blocks'.
+
+        Raises
+        ------
+        ValueError
+            ``columns`` is not above 0.
         """
-        stats = TraceStats(max(0, TRANSIENT_WORDS - self._origin.facts.first_word - self._first))
-        stats._carry = self._origin.carry_before(self._begin)
-        words, at = self.words, 0
-        for gap in self.gaps:
-            stats.update(words[at : gap.file_word])
-            stats.gap(gap.words_lost)
-            at = gap.file_word
-        stats.update(words[at:])
+        columns = operator.index(columns)
+        if columns < 1:
+            raise ValueError(f"{columns} columns cannot hold a trace; give at least 1")
+        return envelope(self._origin.stored, self._origin.index, self._begin, self._end, columns)
+
+    def stats(
+        self, *, skip_words: int = TRANSIENT_WORDS, tolerance_turns: float = SINGLE_MODE_TURNS
+    ) -> TraceStats:
+        """Return statistics of radius, phase, I and Q, in constant memory: what a capture's live ones are.
+
+        Their spectrum takes ten segments a second; `psd` takes all.
+
+        Parameters
+        ----------
+        skip_words : int
+            The board's start-up transient: the first words of a recording, which are left out where this
+            window holds them.
+        tolerance_turns : float
+            The phase's greatest range for `TraceStats.single_mode`.
+
+        Raises
+        ------
+        ValueError
+            A value is negative.
+        """
+        if skip_words < 0:
+            raise ValueError(f"a start-up transient of {skip_words} words: give 0 or more")
+        stored, begin = self._origin.stored, self._begin
+        before = self._origin.facts.first_word + self._first
+        carry = self._origin.index.carry_before(begin)
+        rate, skip = self.sample_rate, max(0, skip_words - before)
+        stats = TraceStats(skip, carry=carry, rate=rate, tolerance_turns=tolerance_turns)
+        at = 0
+        for gap in (*self.gaps, None):
+            end = gap.file_word if gap else len(self)
+            for words in stored.pieces(begin + at, begin + end):
+                stats.update(words)
+            if gap:
+                stats.gap(gap.words_lost)
+            at = end
         return stats
 
+    def psd(self, **options: Any) -> Psd:
+        """Return the phase's spectrum; see `fastcap.spectrum.psd`."""
+        from fastcap.spectrum import psd
 
-def _advanced(carry: fw.Carry, words: Words) -> fw.Carry:
-    """Return the rollover state after ``words``."""
-    carry = copy.copy(carry)
-    for at in range(0, words.size, _PIECE_WORDS):
-        fw._unwrap(fw._m(words[at : at + _PIECE_WORDS]), carry)
-    return carry
+        return psd(self, **options)
+
+    def spectrogram(self, *args: Any, **options: Any) -> Any:
+        """Return the phase's spectrum over time; see `fastcap.spectrogram.spectrogram`."""
+        from fastcap.spectrogram import spectrogram
+
+        return spectrogram(self, *args, **options)
+
+    def plot(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        start: Time | None = None,
+        duration: Time | None = None,
+    ) -> Figure:
+        """Draw this window, or a part of it; see `fastcap.plot.plot_trace`."""
+        from fastcap.plot import plot_trace
+
+        return plot_trace(self, path, start=start, duration=duration)
+
+
+def _from_memory(words: Words, facts: Facts, begin: int, end: int) -> Trace:
+    return Trace(Origin(Stored(words), facts), begin, end)
+
+
+def _from_file(path: str, payload: str | None, words: int, begin: int, end: int) -> Trace:
+    return Trace(reopened(path, payload, words), begin, end)
 
 
 def load(path: str | os.PathLike[str], *, payload: str | None = None) -> Trace:
@@ -276,15 +282,26 @@ def load(path: str | os.PathLike[str], *, payload: str | None = None) -> Trace:
     Parameters
     ----------
     path : path
-        The ``.bin`` file. Its sidecar, if there is one, gives rate, start, gaps and meta.
-    payload : {"8n+8", "8n"}, optional
-        Where data start (see `fastcap.stream`); default: what the sidecar says, else "8n+8". Odd bytes at the
-        file's end are ignored.
+        The ``.bin`` file; of a capture that still runs the ``.bin.part``, whose words so far are there. Its
+        sidecar, if there is one, gives rate, start, gaps and meta.
+    payload : {"8n+8", "8n", "none"}, optional
+        Where data start (see `fastcap.stream`), "none": with the file; default: what the sidecar says, else
+        "8n+8". Odd bytes at the file's end are ignored.
 
     Raises
     ------
     StreamFormatError
-        There is no such file, it holds no words or only part of a header, or its sidecar is damaged.
+        There is no such file, it is no trace, holds no words or only part of a header, or its sidecar is
+        damaged or another file's.
+    ValueError
+        ``payload`` is unknown.
+
+    Notes
+    -----
+    A file that is truncated, or contradicts its sidecar in a way that leaves its words as they are, is
+    opened; `Trace.problems` says so, and so does a logged warning.
     """
-    words, facts = open_words(os.fspath(path), payload)
-    return Trace(_Origin(words, facts), 0, words.size)
+    origin = opened(os.fspath(path), payload)
+    for problem in origin.facts.problems:
+        logger.warning("%s", problem)
+    return Trace(origin, 0, origin.words)

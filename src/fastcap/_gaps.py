@@ -1,0 +1,35 @@
+"""Between the words of a file and those of its source, of which some may be missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastcap.sidecar import Gap
+
+
+def file_word(gaps: Sequence[Gap], word: int) -> int:
+    """Return the file's index of source word ``word``, or of the first word behind the gap it is lost in."""
+    return word - sum(max(0, min(gap.words_lost, word - gap.word)) for gap in gaps)
+
+
+def source_words(
+    gaps: Sequence[Gap], file_words: NDArray[np.int64], *, behind_gap: bool = True
+) -> NDArray[np.int64]:
+    """Return the source's indices of ``file_words``, lost ones counted.
+
+    Parameters
+    ----------
+    gaps : sequence of Gap
+        In their order.
+    file_words : (n,) int64
+        Indices in the file.
+    behind_gap : bool
+        What a word right behind a gap means: itself, or the place right before the gap.
+    """
+    lost: NDArray[np.int64] = np.cumsum([0, *(gap.words_lost for gap in gaps)], dtype=np.int64)
+    before = [gap.file_word for gap in gaps]
+    passed = np.searchsorted(before, file_words, side="right" if behind_gap else "left")
+    return np.asarray(file_words + lost[passed], dtype=np.int64)

@@ -1,0 +1,129 @@
+"""Rows of an index file, after it was found to be that of its file.
+
+An index is believed if it says the file's size and time, or a time that a copy has, and the rows of blocks
+all over the file are what these blocks come to. Every row is read under its CRC.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import struct
+import weakref
+from collections.abc import Iterable
+
+import numpy as np
+
+from fastcap._indexfile import (
+    BLOCK_WORDS,
+    GROUP_ROWS,
+    HEADER_BYTES,
+    ROW_BYTES,
+    Head,
+    IndexWriter,
+    check_head,
+    group_crcs,
+    unpack_head,
+)
+from fastcap._indexrows import ROW, Rows, carry_of, rows_of, same_rows
+from fastcap._stored import Mapped
+
+_SAMPLES = 4  # blocks compared with their rows before an index is used
+
+
+class UnfitError(Exception):
+    """An index is not that of its file, or damaged; the text says why."""
+
+
+class SavedRows:
+    """The rows in an index file, which stays open.
+
+    Attributes
+    ----------
+    head : Head
+    count : int
+        Rows of use for the words that are there now: the last, of a block that has grown since, is not.
+
+    Raises
+    ------
+    UnfitError
+        It is not the file's index.
+    OSError
+        It cannot be read.
+    """
+
+    def __init__(self, path: str, stored: Mapped) -> None:
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self._fd)
+        status = os.fstat(self._fd)
+        try:
+            self.head = unpack_head(os.pread(self._fd, HEADER_BYTES, 0), status.st_size)
+            check_head(self.head, status.st_mtime_ns, stored.file_bytes, stored.offset, stored.mtime_ns)
+        except ValueError as error:
+            raise UnfitError(str(error)) from error
+        total = stored.words.size
+        self.count = (
+            self.head.rows if self.head.words == total else min(self.head.words, total) // BLOCK_WORDS
+        )
+        self._good = np.zeros(-(-self.head.rows // GROUP_ROWS), bool)
+        self._check_samples(stored)
+
+    def read(self, begin: int, end: int) -> Rows:
+        """Return rows ``begin`` to ``end``.
+
+        Raises
+        ------
+        UnfitError
+            They are damaged.
+        """
+        first, last = begin // GROUP_ROWS, -(-end // GROUP_ROWS)
+        if not self._good[first:last].all():
+            self._check_groups(first, last)
+        raw = os.pread(self._fd, (end - begin) * ROW_BYTES, HEADER_BYTES + begin * ROW_BYTES)
+        if len(raw) != (end - begin) * ROW_BYTES:
+            raise UnfitError("it became shorter while it was open")
+        return np.frombuffer(raw, ROW)
+
+    def _check_groups(self, first: int, last: int) -> None:
+        begin, end = first * GROUP_ROWS, min(last * GROUP_ROWS, self.head.rows)
+        raw = os.pread(self._fd, (end - begin) * ROW_BYTES, HEADER_BYTES + begin * ROW_BYTES)
+        at = HEADER_BYTES + self.head.rows * ROW_BYTES + 4 * first
+        crcs = os.pread(self._fd, 4 * (last - first), at)
+        if len(crcs) != 4 * (last - first) or struct.unpack(f"<{last - first}I", crcs) != tuple(
+            group_crcs(raw)
+        ):
+            raise UnfitError("its rows are damaged")
+        self._good[first:last] = True
+
+    def _check_samples(self, stored: Mapped) -> None:
+        """Compare the rows of blocks all over the file with these blocks."""
+        for block in sorted({round(at) for at in np.linspace(0, self.count - 1, min(self.count, _SAMPLES))}):
+            (row,) = rows = self.read(block, block + 1)
+            begin = block * BLOCK_WORDS
+            words = stored.read(begin, min(begin + BLOCK_WORDS, stored.words.size))
+            before = int(stored.read(begin - 1, begin).view(np.int64)[0] >> 48) if block else None
+            if carry_of(row).last_m != before or not same_rows(rows, rows_of(words, carry_of(row))):
+                raise UnfitError(f"its row {block} is not that of the file's words from {begin} on")
+
+
+def save_rows(path: str, pieces: Iterable[Rows], head: Head) -> None:
+    """Write an index file whole, or not at all.
+
+    Raises
+    ------
+    OSError
+        It cannot be written there.
+    """
+    temporary = f"{path}.{secrets.token_hex(2)}.part"
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    try:
+        writer = IndexWriter(lambda: fd)
+        for rows in pieces:
+            writer.add(np.ascontiguousarray(rows).tobytes())
+        writer.finish(head)
+        os.rename(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    finally:
+        os.close(fd)

@@ -1,0 +1,120 @@
+"""The words of a trace where they are stored: mapped from a file, or in memory.
+
+A mapped file that becomes shorter kills whoever touches what is gone. What reads through `Stored.read` asks
+the kernel for the pages first, and gets an error instead.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastcap.errors import StreamFormatError
+
+Words = NDArray[np.uint64]
+
+WORD_BYTES = 8
+PIECE_WORDS = 1 << 18
+_MADV_POPULATE_READ = 22  # Linux 5.14: read the pages now, and fail rather than kill
+_PAGE = mmap.ALLOCATIONGRANULARITY
+
+
+class Stored:
+    """Words in memory.
+
+    Attributes
+    ----------
+    words : (n,) uint64
+        All of them, read-only where they are a file's.
+    """
+
+    def __init__(self, words: Words) -> None:
+        self.words = words
+
+    def read(self, begin: int, end: int) -> Words:
+        """Return words ``begin`` to ``end``, in memory."""
+        return self.words[begin:end]
+
+    def pieces(self, begin: int, end: int) -> Iterator[Words]:
+        """Yield words ``begin`` to ``end`` in pieces of at most 2 MiB; each is in memory until the next."""
+        for at in range(begin, end, PIECE_WORDS):
+            yield self.read(at, min(end, at + PIECE_WORDS))
+
+    def release(self, begin: int, end: int) -> None:
+        """Say that words ``begin`` to ``end`` will not be needed soon."""
+
+
+class Mapped(Stored):
+    """Words of a file, of which memory holds what was looked at last.
+
+    Parameters
+    ----------
+    path : str
+        Named in errors.
+    fd : int
+        The file, open for reading; stays the caller's.
+    offset : int
+        Byte at which its words begin.
+    """
+
+    def __init__(self, path: str, fd: int, offset: int) -> None:
+        status = os.fstat(fd)
+        self.path = path
+        self.offset = offset
+        self.file_bytes = status.st_size
+        self.mtime_ns = status.st_mtime_ns
+        self.device, self.inode = status.st_dev, status.st_ino
+        count = max(0, self.file_bytes - offset) // WORD_BYTES
+        self._mapping = mmap.mmap(fd, self.file_bytes, prot=mmap.PROT_READ) if count else None
+        if self._mapping is None:
+            super().__init__(np.empty(0, np.uint64))
+        else:
+            super().__init__(np.frombuffer(self._mapping, "<u8", count, offset).view(np.uint64))
+
+    def is_unchanged(self) -> bool:
+        """Tell whether the file is as it was opened, or has only grown."""
+        try:
+            now = os.stat(self.path)
+        except OSError:
+            return False
+        same = (now.st_dev, now.st_ino) == (self.device, self.inode)
+        return same and (now.st_size > self.file_bytes or now.st_mtime_ns == self.mtime_ns)
+
+    def read(self, begin: int, end: int) -> Words:
+        """Return words ``begin`` to ``end``, read into memory.
+
+        Raises
+        ------
+        StreamFormatError
+            The file became shorter, or the disk cannot read it.
+        """
+        if end > begin:
+            self._populate(begin, end)
+        return self.words[begin:end]
+
+    def _populate(self, begin: int, end: int) -> None:
+        assert self._mapping is not None
+        needed = self.offset + end * WORD_BYTES
+        if (size := self._mapping.size()) < needed:
+            raise StreamFormatError(
+                f"{self.path}: became shorter while it was open: {size} bytes, {self.file_bytes} at first; "
+                "load it again"
+            )
+        start = (self.offset + begin * WORD_BYTES) // _PAGE * _PAGE
+        try:
+            self._mapping.madvise(_MADV_POPULATE_READ, start, needed - start)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # an older kernel: the pages come when they are touched
+                raise StreamFormatError(f"{self.path}: cannot be read: {error.strerror}") from error
+
+    def release(self, begin: int, end: int) -> None:
+        """Let go of the pages of words ``begin`` to ``end``; they come back when they are touched."""
+        first = -(-(self.offset + begin * WORD_BYTES) // _PAGE) * _PAGE
+        last = (self.offset + end * WORD_BYTES) // _PAGE * _PAGE
+        if self._mapping is not None and last > first:
+            self._mapping.madvise(mmap.MADV_DONTNEED, first, last - first)

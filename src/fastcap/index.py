@@ -1,0 +1,296 @@
+"""The index of a trace: what each block of 65,536 words comes to, so that no window needs what is before it.
+
+A capture leaves one beside its file (`NAME.index`). A file without one gets it from a streaming pass, as far
+as was asked for; it is kept beside the file or, where that cannot be, in the user's cache folder. An index
+that is not that of its file is made anew: an index only ever saves time.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import msgspec
+import numpy as np
+
+from fastcap import words as fw
+from fastcap._indexfile import BLOCK_WORDS, WORD_BYTES, Head, cache_path, index_path
+from fastcap._indexpass import rows_from
+from fastcap._indexrows import ROW, Rows, advance, carry_of
+from fastcap._savedrows import SavedRows, UnfitError, save_rows
+from fastcap._stored import Mapped, Stored
+
+__all__ = ["BLOCK_WORDS", "BlockIndex", "IndexResult", "build_index", "index_path"]
+
+logger = logging.getLogger(__name__)
+
+_LEAST_KEPT = 32  # rows: what takes a few milliseconds to make is not worth a file
+_MOST_UNSAVED = 1 << 17  # rows in memory, 10 MiB
+_TOLD_BLOCKS = 4096  # 2 GiB: a pass that somebody may wonder about
+_COPIED_ROWS = 1 << 13
+
+
+class BlockIndex:
+    """The rows of a trace's blocks: read from an index file, or made when they are wanted.
+
+    Threads may share one. Every method but `keep` raises StreamFormatError if the words cannot be read.
+
+    Parameters
+    ----------
+    stored : Stored
+        The words.
+    path : str, optional
+        Their file; without it rows are kept in memory only.
+    beside : bool
+        The place beside the file is this index's: its data begin where the file says.
+    """
+
+    def __init__(self, stored: Stored, path: str | None = None, *, beside: bool = True) -> None:
+        self._words = int(stored.words.size)
+        self.blocks = -(-self._words // BLOCK_WORDS)
+        self._stored = stored
+        self._path = path
+        self._beside = beside and path is not None and not path.endswith(".part")
+        self._file = stored if isinstance(stored, Mapped) and path is not None else None
+        self._lock = threading.RLock()
+        self._looked = False
+        self._saved: SavedRows | None = None
+        self._in: str | None = None
+        self._made = np.empty(0, ROW)  # rows behind the saved ones, of which `_made_count` are there
+        self._made_count = 0
+
+    @property
+    def file(self) -> str | None:
+        """The index file in use; None if there is none."""
+        with self._lock:
+            self._look()
+            return self._in
+
+    @property
+    def count(self) -> int:
+        """How many rows are there, from the first block's on."""
+        with self._lock:
+            self._look()
+            return self._saved_count + self._made_count
+
+    @property
+    def _saved_count(self) -> int:
+        return self._saved.count if self._saved is not None else 0
+
+    def carry_before(self, word: int) -> fw.Carry:
+        """Return the rollover state before ``word``; where rows are there, at most a block is read for it."""
+        block = word // BLOCK_WORDS
+        with self._lock:
+            self.extend(block)
+            if block == self.count:
+                carry = self._carry_at_end()
+            else:
+                carry = carry_of(self.rows(block, block + 1)[0])
+                if block and carry.last_m != self._m(block * BLOCK_WORDS - 1):
+                    self._forget(f"row {block} is not that of its block")
+                    return self.carry_before(word)
+        for piece in self._stored.pieces(block * BLOCK_WORDS, word):
+            advance(piece, carry)
+        return carry
+
+    def rows(self, begin: int, end: int) -> Rows:
+        """Return the rows of blocks ``begin`` to ``end``, read-only; those that are not there are made."""
+        with self._lock:
+            self.extend(end)
+            saved = self._saved_count
+            made = self._made[max(0, begin - saved) : max(0, end - saved)]
+            if self._saved is None or begin >= saved:
+                return made
+            try:
+                return np.concatenate([self._saved.read(begin, min(end, saved)), made])
+            except (UnfitError, OSError) as error:
+                self._forget(str(error))
+            return self.rows(begin, end)
+
+    # -- making rows -------------------------------------------------------------------------------
+
+    def extend(self, end: int, progress: Callable[[int], None] | None = None) -> None:
+        """Make the rows of all blocks before ``end``; an interrupted call is taken up by the next.
+
+        Parameters
+        ----------
+        end : int
+            Block behind the last one that is wanted.
+        progress : callable, optional
+            Called with the bytes of each piece that was read.
+        """
+        with self._lock:
+            if end <= self.count:
+                return
+            if end == self.blocks - 1:
+                end = self.blocks  # so little is missing that the index may as well be complete
+            if end - self.count > _TOLD_BLOCKS:
+                logger.info("%s: has no index of its words yet: reading them once", self._path)
+            carry = self._carry_at_end()
+            begin, upto = self.count * BLOCK_WORDS, min(end * BLOCK_WORDS, self._words)
+            with closing(rows_from(self._stored, begin, upto, carry)) as made:
+                for rows in made:
+                    self._add(rows)
+                    if progress is not None:
+                        progress(int(rows["words"].sum()) * WORD_BYTES)
+                    if self._made_count >= _MOST_UNSAVED:
+                        self.keep()
+            if self._is_worth_keeping():
+                self.keep()
+
+    def _m(self, word: int) -> int:
+        return int(self._stored.read(word, word + 1).view(np.int64)[0] >> 48)
+
+    def _add(self, rows: Rows) -> None:
+        needed = self._made_count + rows.size
+        if needed > self._made.size:
+            self._made = np.resize(self._made, max(needed, 2 * self._made.size))
+        self._made[self._made_count : needed] = rows
+        self._made_count = needed
+
+    def _carry_at_end(self) -> fw.Carry:
+        """Return the rollover state behind the last block that has a row."""
+        last = self.count - 1
+        if last < 0:
+            return fw.Carry()
+        carry = carry_of(self.rows(last, last + 1)[0])
+        advance(self._stored.read(last * BLOCK_WORDS, min(self.count * BLOCK_WORDS, self._words)), carry)
+        return carry
+
+    # -- files -------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """Find the index file, once."""
+        if self._looked or self._file is None:
+            return
+        self._looked = True
+        for path in self._places():
+            try:
+                self._saved = SavedRows(path, self._file)
+                self._in = path
+                return
+            except FileNotFoundError:
+                continue
+            except (UnfitError, OSError) as error:
+                logger.warning("%s: not used and made anew: %s", path, error)
+
+    def _places(self) -> list[str]:
+        """Return where this file's index may stand; that of a capture that runs is its writer's to make."""
+        assert self._file is not None
+        assert self._path is not None
+        cached = cache_path(self._file.device, self._file.inode, self._file.offset)
+        return [index_path(self._path), cached] if self._beside else [cached]
+
+    def _forget(self, reason: str) -> None:
+        logger.warning("%s: not used and made anew: %s", self._in, reason)
+        self._saved, self._in = None, None
+        self._made_count = 0
+
+    def _is_worth_keeping(self) -> bool:
+        """Tell whether the rows should be saved: not each time that a few are added to many."""
+        complete = self.count == self.blocks
+        return self.count >= _LEAST_KEPT and (complete or 2 * self._made_count >= self._saved_count)
+
+    def keep(self) -> str | None:
+        """Save the rows; return where, or None where they cannot be: that is logged, and costs nothing else."""
+        with self._lock:
+            if self._file is None or not self._made_count or not self._file.is_unchanged():
+                return self.file
+            reason = "no place"
+            for path in self._places():
+                try:
+                    self._save(path)
+                    return path
+                except OSError as error:
+                    reason = f"{path}: {error.strerror}"
+            logger.info("%s: its index cannot be kept (%s)", self._path, reason)
+            return None
+
+    def _save(self, path: str) -> None:
+        assert self._file is not None
+        if not self._beside or path != index_path(self._path or ""):
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        words = min(self.count * BLOCK_WORDS, self._words)
+        head = Head(self._file.file_bytes, self._file.offset, words, self._file.mtime_ns)
+        save_rows(path, self._all_rows(), head)
+        self._saved, self._in = SavedRows(path, self._file), path
+        self._made_count = 0
+
+    def _all_rows(self) -> Iterator[Rows]:
+        for begin in range(0, self.count, _COPIED_ROWS):
+            yield self.rows(begin, min(self.count, begin + _COPIED_ROWS))
+
+
+class IndexResult(msgspec.Struct, frozen=True):
+    """What `build_index` did.
+
+    Attributes
+    ----------
+    path : str
+        The trace file.
+    index : str or None
+        Its index file; None for a file that holds no words.
+    words, blocks : int
+        What the index stands for, and its rows.
+    made_blocks : int
+        Rows that were made now; 0 if the index was there.
+    took_s : float
+        How long that took.
+    """
+
+    path: str
+    index: str | None
+    words: int
+    blocks: int
+    made_blocks: int
+    took_s: float
+
+
+def build_index(
+    path: str | os.PathLike[str],
+    *,
+    payload: str | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> IndexResult:
+    """Make a file's index, or what is missing of it. Reads the file once, in constant memory.
+
+    Parameters
+    ----------
+    path : path
+        The ``.bin`` file.
+    payload : {"8n+8", "8n", "none"}, optional
+        As `fastcap.load` takes it.
+    progress : callable, optional
+        Called with the bytes of each piece that was read.
+
+    Raises
+    ------
+    StreamFormatError
+        The file is none that can be read.
+    SinkError
+        The index can be written neither beside it nor in the user's cache folder.
+    """
+    from fastcap.errors import SinkError
+    from fastcap.trace import load
+
+    trace = load(path, payload=payload)
+    index, name = trace._origin.index, os.fspath(path)
+    begun, before = time.monotonic(), index.count
+    index.extend(index.blocks, progress)
+    kept = index.keep()
+    if kept is None and index.blocks:
+        raise SinkError(
+            f"{name}: its index cannot be written beside it or in the user's cache folder; make one writable"
+        )
+    return IndexResult(
+        path=name,
+        index=kept,
+        words=len(trace),
+        blocks=index.blocks,
+        made_blocks=index.blocks - before,
+        took_s=time.monotonic() - begun,
+    )
