@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ from fastcap.model import Report
 from fastcap.session import Recording
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from fastcap.trace import Trace
 
 
@@ -101,6 +104,29 @@ class Capture:
         if self.path is None:
             raise SinkError("this recording was not written (to=None): there is no file to open")
         return load(self.path)
+
+    def plot(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        start: str | float | None = None,
+        duration: str | float | None = None,
+    ) -> Figure:
+        """Draw the complete file, or a part of it; see `fastcap.plot.plot_trace`.
+
+        Raises
+        ------
+        SinkError
+            Nothing was written.
+        """
+        from fastcap.plot import plot_trace
+
+        return plot_trace(self.trace(), path, start=start, duration=duration)
+
+    def _repr_html_(self) -> str:
+        from fastcap.htmlview import capture_html
+
+        return capture_html(self)
 
     def __repr__(self) -> str:
         state = "done" if self.done else "draining" if self.sampled else "running"

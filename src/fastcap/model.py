@@ -47,5 +47,10 @@ class Report(Mapping[str, Any]):
         """Return the JSON object."""
         return dict(self._fields)
 
+    def _repr_html_(self) -> str:
+        from fastcap.htmlview import report_html
+
+        return report_html(self)
+
     def __repr__(self) -> str:
         return f"<Report: {_report.describe(self._fields)}>"

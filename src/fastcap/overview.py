@@ -6,15 +6,23 @@ word shows however many words a column stands for.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from fastcap import words as fw
+from fastcap._shown import MIN_SEGMENT, Bars, Columns, Floats, Spectrum, Survey, power, spectrum_of
 
-Floats = NDArray[np.float64]
+if TYPE_CHECKING:
+    from fastcap.sidecar import Gap
 
 MAX_COLUMNS = 4096
+BARS = 240
 _MAX_BINS = 4096
+_SEGMENT_WORDS = 1 << 16
+_MAX_SEGMENTS = 32
 
 
 class Envelope:
@@ -123,6 +131,51 @@ class RadiusHistogram:
         return edges, counts
 
 
+class SpectrumSample:
+    """Periodograms of evenly spread segments of a stream whose length is not known: at most 32 are kept.
+
+    When there are too many, every other one is dropped and from then on so many more are passed over.
+    """
+
+    def __init__(self) -> None:
+        self._powers: list[Floats] = []
+        self._stride = 1
+        self._seen = 0
+        self._begun: Floats = np.empty(_SEGMENT_WORDS)
+        self._filled = 0
+        self._next_index = 0
+
+    def add(self, index: int, phase: Floats) -> None:
+        """Take in consecutive values of the unwrapped phase; a gap before them ends the segment begun."""
+        if index != self._next_index:
+            self._filled = 0
+        self._next_index = index + phase.size
+        at = 0
+        while at < phase.size:
+            fits = min(phase.size - at, _SEGMENT_WORDS - self._filled)
+            self._begun[self._filled : self._filled + fits] = phase[at : at + fits]
+            self._filled += fits
+            at += fits
+            if self._filled == _SEGMENT_WORDS:
+                self._filled = 0
+                self._keep()
+
+    def _keep(self) -> None:
+        if self._seen % self._stride == 0:
+            self._powers.append(power(self._begun))
+        self._seen += 1
+        if len(self._powers) > _MAX_SEGMENTS:
+            self._powers = self._powers[::2]
+            self._stride *= 2
+
+    def spectrum(self, rate_hz: float) -> Spectrum | None:
+        """Return the mean of them; of what is there, if that is less than a segment; None of next to nothing."""
+        if self._powers:
+            return spectrum_of(self._powers, _SEGMENT_WORDS, rate_hz)
+        words = self._filled // 2 * 2
+        return spectrum_of([power(self._begun[:words])], words, rate_hz) if words >= MIN_SEGMENT else None
+
+
 class Overview:
     """Phase and radius of a stream, for a picture of it.
 
@@ -132,6 +185,8 @@ class Overview:
         In turns, unwrapped, and in ADC counts.
     histogram : RadiusHistogram
         Of the radius.
+    spectra : SpectrumSample
+        Of the phase.
     words : int
         Words taken in.
     """
@@ -139,17 +194,38 @@ class Overview:
     def __init__(self) -> None:
         self.phase, self.radius = Envelope(), Envelope()
         self.histogram = RadiusHistogram()
+        self.spectra = SpectrumSample()
         self.words = 0
         self._carry = fw.Carry()
 
-    def skip(self, words: fw.Words) -> None:
-        """Follow the rollovers of words that come before the picture."""
-        fw.phase(words, carry=self._carry)
-
     def add(self, index: int, words: fw.Words) -> None:
-        """Take in consecutive words, the first of them at ``index`` of the picture, lost ones counted."""
-        self.phase.add(index, fw.phase(words, carry=self._carry))
+        """Take in consecutive words, the first of them at ``index`` of the stream, lost ones counted."""
+        phase = fw.phase(words, carry=self._carry)
+        self.phase.add(index, phase)
+        self.spectra.add(index, phase)
         radius = fw.radius(words)
         self.radius.add(index, radius)
         self.histogram.add(radius)
         self.words += words.size
+
+    def survey(self, rate_hz: float, gaps: Sequence[Gap]) -> Survey:
+        """Return what was gathered, for a picture."""
+        edges_s: Floats = np.arange(self.phase.low.size + 1, dtype=np.float64)
+        edges_s *= self.phase.column_words / rate_hz
+        columns = Columns(
+            edges_s,
+            self.phase.low,
+            self.phase.high,
+            self.radius.low,
+            self.radius.high,
+        )
+        edges, counts = self.histogram.bars(BARS)
+        return Survey(
+            begin_s=0.0,
+            end_s=(self.words + sum(gap.words_lost for gap in gaps)) / rate_hz,
+            words=self.words,
+            runs=(columns,),
+            bars=Bars(edges, counts, self.words),
+            spectrum=self.spectra.spectrum(rate_hz),
+            gaps_s=tuple((g.word / rate_hz, (g.word + g.words_lost) / rate_hz) for g in gaps),
+        )

@@ -66,8 +66,7 @@ class LivePicture:
             self._thread.join()
         if self._error is not None:
             raise self._error
-        found = exact_gaps(dict(report))
-        gaps = [{"file_word": gap.file_word, "words_lost": gap.words_lost} for gap in found]
-        keys = ("sample_rate_hz", "words", "duration_s", "words_lost", "board", "started", "meta")
-        info = {**{key: report[key] for key in keys}, "path": target.stem, "gaps": gaps, "stalls": None}
-        return save_overview({**info, "command": report["source"]["command"]}, self._overview, target)
+        keys = ("sample_rate_hz", "words", "words_lost", "board", "started", "meta")
+        facts = {**{key: report[key] for key in keys}, "path": target.stem, "stalls": None}
+        facts["command"] = report["source"]["command"]
+        return save_overview(facts, self._overview, exact_gaps(dict(report)), target)

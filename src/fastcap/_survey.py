@@ -1,0 +1,152 @@
+"""What a picture of a trace shows, gathered in fixed memory and, where there is an index, in fixed time.
+
+Envelopes look at every word: least and greatest of each column come from the index where a column is wider
+than its blocks. The radius' histogram and the spectrum are of every word while that is quick, else of pieces
+spread evenly over the window; the picture says of how many.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastcap import words as fw
+from fastcap._gaps import file_word, source_words
+from fastcap._shown import MIN_SEGMENT, Bars, Columns, Floats, Spectrum, Survey, power, spectrum_of
+from fastcap.errors import StreamFormatError
+from fastcap.overview import BARS, RadiusHistogram
+from fastcap.units import parse_duration_s
+
+if TYPE_CHECKING:
+    from fastcap.sidecar import Gap
+    from fastcap.trace import Trace
+
+COLUMNS = 2000
+_BREAKS = 200  # gaps at which columns are cut; smaller ones lie inside a column
+_SAMPLE_WORDS = 1 << 22
+_PIECE_WORDS = 1 << 19
+_STEP_WORDS = 1 << 20
+
+
+def survey(
+    trace: Trace, start: str | float | Fraction | None, duration: str | float | Fraction | None
+) -> Survey:
+    """Look at a trace, or at a window of it.
+
+    Raises
+    ------
+    StreamFormatError
+        The rate is not known, or the trace holds no words.
+    ValueError
+        The window is empty or reaches beyond the trace.
+    """
+    rate, name = trace.sample_rate, trace.path or "words in memory"
+    if rate is None:
+        raise StreamFormatError(f"{name}: the word rate is not known, so there is no time axis to draw")
+    gaps = trace.gaps
+    span = len(trace) + sum(gap.words_lost for gap in gaps)
+    if not span:
+        raise StreamFormatError(f"{name}: holds no words, so there is nothing to draw")
+    trace.window(start or 0, duration)  # refuses what is not there
+    begin = math.ceil(parse_duration_s(start or 0) * rate)
+    end = (
+        span
+        if duration is None
+        else math.ceil((parse_duration_s(start or 0) + parse_duration_s(duration)) * rate)
+    )
+    if begin >= end:
+        raise ValueError(
+            f"nothing to draw from {start or 0} for {duration}: {name} lasts {float(span / rate):.6g} s"
+        )
+    low, high = file_word(gaps, begin), file_word(gaps, end)
+    clock = _Clock(gaps, rate, trace._first)
+    return Survey(
+        begin_s=clock.of_source(begin),
+        end_s=clock.of_source(end),
+        words=high - low,
+        runs=tuple(_columns(trace, run, clock, high - low) for run in _runs(gaps, low, high)),
+        bars=_bars(trace, low, high),
+        spectrum=_spectrum(trace, gaps, low, high, float(rate)),
+        gaps_s=tuple((clock.of_source(g.word), clock.of_source(g.word + g.words_lost)) for g in gaps),
+    )
+
+
+class _Clock:
+    """Seconds from the file's first word, of words of a trace."""
+
+    def __init__(self, gaps: Sequence[Gap], rate: Fraction, first: int) -> None:
+        self._gaps, self._rate_hz, self._first = gaps, float(rate), first
+
+    def of_source(self, word: int) -> float:
+        return (self._first + word) / self._rate_hz
+
+    def edges(self, words: NDArray[np.int64]) -> Floats:
+        """Return the times of a run's edges; the last is where its last word ends, not where a gap does."""
+        source = source_words(self._gaps, words)
+        source[-1:] = source_words(self._gaps, words[-1:], behind_gap=False)
+        return (self._first + source) / self._rate_hz
+
+
+def _runs(gaps: Sequence[Gap], low: int, high: int) -> Iterator[tuple[int, int]]:
+    """Yield stretches of words between the largest gaps."""
+    inside = [gap for gap in gaps if low < gap.file_word < high]
+    largest = sorted(inside, key=lambda gap: gap.words_lost)[-_BREAKS:]
+    edges = [low, *sorted({gap.file_word for gap in largest}), high]
+    yield from ((a, b) for a, b in pairwise(edges) if b > a)
+
+
+def _columns(trace: Trace, run: tuple[int, int], clock: _Clock, total: int) -> Columns:
+    begin, end = run
+    columns = max(1, min(end - begin, round(COLUMNS * (end - begin) / total)))
+    found = trace[begin:end].envelope(columns)
+    return Columns(
+        edges_s=clock.edges(begin + np.asarray(found.edges, dtype=np.int64)),
+        phase_min=found.phase_min,
+        phase_max=found.phase_max,
+        radius_min=found.radius_min,
+        radius_max=found.radius_max,
+    )
+
+
+def spread(low: int, high: int, size: int) -> list[int]:
+    """Return where pieces of ``size`` words begin, evenly spread from end to end; they overlap by half at most."""
+    if high - low < size:
+        return []
+    count = min(max(1, _SAMPLE_WORDS // size), max(1, 2 * (high - low) // size - 1))
+    return sorted({int(at) for at in np.linspace(low, high - size, count)})
+
+
+def _bars(trace: Trace, low: int, high: int) -> Bars:
+    """Count the radius of every word, or of evenly spread pieces of a long trace."""
+    histogram, counted = RadiusHistogram(), 0
+    pieces = [(low, high)]
+    if high - low > _SAMPLE_WORDS:
+        pieces = [(at, at + _PIECE_WORDS) for at in spread(low, high, _PIECE_WORDS)]
+    for begin, end in pieces:
+        for at in range(begin, end, _STEP_WORDS):
+            radius = trace[at : min(end, at + _STEP_WORDS)].radius()
+            histogram.add(radius)
+            counted += radius.size
+    edges, counts = histogram.bars(BARS)
+    return Bars(edges, counts, counted)
+
+
+def _spectrum(trace: Trace, gaps: Sequence[Gap], low: int, high: int, rate_hz: float) -> Spectrum | None:
+    """Average periodograms of evenly spread segments, none of them across a gap (Welch, 1967)."""
+    size = 1 << max(0, min(_PIECE_WORDS, (high - low) // 8).bit_length() - 1)
+    while size >= MIN_SEGMENT:
+        starts = [at for at in spread(low, high, size) if not _broken(gaps, at, at + size)]
+        if starts:
+            return spectrum_of((power(fw.phase(trace.words[at : at + size])) for at in starts), size, rate_hz)
+        size //= 4
+    return None
+
+
+def _broken(gaps: Sequence[Gap], begin: int, end: int) -> bool:
+    return any(begin < gap.file_word < end for gap in gaps)

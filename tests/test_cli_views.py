@@ -1,0 +1,107 @@
+"""``fastcap plot`` and ``fastcap export`` from outside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_runs import CommandLine
+
+pytest_plugins = ["command_line"]
+
+
+@pytest.fixture(scope="module")
+def captured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished capture of 100,000 words."""
+    folder = tmp_path_factory.mktemp("captured")
+    cli = CommandLine(folder)
+    ended = cli("capture", "sim://?rate=2MHz&speed=max", "--to", folder / "run.bin", "--samples", "100000")
+    assert ended.status == 0, ended.err
+    return folder / "run.bin"
+
+
+def test_plot_writes_where_it_is_told(cli: CommandLine, captured: Path, tmp_path: Path) -> None:
+    target = tmp_path / "part.png"
+
+    ended = cli("plot", captured, "-o", target, "--start", "10ms", "--duration", "5ms", "--json")
+
+    assert (ended.status, ended.json) == (0, {"file": str(captured), "picture": str(target)})
+    assert target.read_bytes().startswith(b"\x89PNG")
+
+
+def test_plot_without_a_display_writes_beside_the_file(cli: CommandLine, captured: Path) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        cli.environment.pop(name, None)
+
+    ended = cli("plot", captured)
+
+    assert (ended.status, ended.out) == (0, f"{captured.with_suffix('.png')}\n")
+
+
+@pytest.mark.parametrize("ending", ["npz", "csv", "nc"])
+def test_export_writes_a_new_file(cli: CommandLine, captured: Path, tmp_path: Path, ending: str) -> None:
+    target = tmp_path / f"out.{ending}"
+    args = [
+        "export",
+        captured,
+        "--to",
+        target,
+        "--start",
+        "10ms",
+        "--duration",
+        "500us",
+        "--what",
+        "phase, q",
+    ]
+
+    first, second = cli(*args, "--json"), cli(*args)
+
+    assert first.status == 0, first.err
+    assert first.json == {"file": str(captured), "path": str(target), "bytes": target.stat().st_size}
+    assert second.status == 2
+    assert f"{target}: exists" in second.error
+    if ending == "npz":
+        with np.load(target) as found:
+            assert found["time_s"][0] == 0.01
+            assert found["phase_turns"].size == found["q_counts"].size == 1000
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "said"),
+    [
+        (["plot", "{nothing}"], 1, "nothing.bin"),
+        (["plot", "{folder}"], 1, "not a regular file"),
+        (["plot", "{file}", "--start", "1h"], 2, "not within this trace"),
+        (["plot", "{file}", "--start", "soon"], 2, "soon"),
+        (["plot", "{file}", "-o", "{folder}/p.bmpx"], 2, "p.bmpx"),
+        (["plot", "{file}", "-o", "{nothing}/p.png"], 2, "p.png"),
+        (["plot"], 2, "--help"),
+        (["export", "{nothing}", "--to", "{folder}/o.csv"], 1, "nothing.bin"),
+        (["export", "{folder}", "--to", "{folder}/o.csv"], 1, "not a regular file"),
+        (["export", "{file}", "--to", "{folder}/o.mat"], 2, ".npz, .csv, .nc"),
+        (["export", "{file}", "--to", "{nothing}/o.csv"], 2, "no folder"),
+        (["export", "{file}", "--to", "{folder}/o.csv", "--duration", "1h"], 2, "not within this trace"),
+        (["export", "{file}", "--to", "{folder}/o.csv", "--what", "volts"], 2, "volts"),
+        (["export", "{file}", "--to", "{folder}/o.csv", "--rate", "fast"], 2, "fast"),
+        (["export", "{file}"], 2, "--to"),
+    ],
+)
+def test_what_makes_no_sense_is_one_line(
+    cli: CommandLine, captured: Path, tmp_path: Path, args: list[str], status: int, said: str
+) -> None:
+    places = {"file": captured, "folder": tmp_path, "nothing": tmp_path / "nothing.bin"}
+
+    ended = cli(*(arg.format(**places) for arg in args))
+
+    assert (ended.status, ended.out) == (status, "")
+    assert said in ended.error
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["plot", "export"])
+def test_help_has_an_example(cli: CommandLine, command: str) -> None:
+    ended = cli(command, "--help")
+
+    assert ended.status == 0
+    assert f"Example:  fastcap {command} " in ended.out

@@ -1,0 +1,262 @@
+"""The drop-in for the lab's parser: the same names, and right where the old one errs."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+import tempfile
+from datetime import UTC, datetime, timedelta, timezone
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from made_files import ARGV, START, ledger_entry, write_capture
+
+from fastcap.compat import VHFparser
+from fastcap.errors import StreamFormatError
+from fastcap.stream import build_header
+from fastcap.words import encode
+
+MS = timedelta(milliseconds=1)
+US = timedelta(microseconds=1)
+
+
+def rolling(n: int, turns_per_word: float = 0.4) -> Any:
+    """Words whose M rolls over every 163,840 words (at 0.4 turns a word, first at 81,920)."""
+    return encode(np.arange(n) * turns_per_word, 30_000.0)
+
+
+def write_counting_itself(path: Path, words: Any) -> None:
+    """Write a file whose magic word counts itself, too."""
+    header = build_header((*ARGV, "-v", "3"), START)
+    path.write_bytes(bytes([header[0] + 1]) + header[1:] + words.tobytes())
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "2023-11-23T17:03:08.000000_laser_-_# 1.bin"
+
+
+def test_header_has_the_old_keys(path: Path) -> None:
+    argv = (
+        "/home/lab/a # dir -s 9/teststream.exec",
+        "-U",
+        "/dev/usbhybrid0",
+        "-q",
+        "4096",
+        "-s",
+        "4",
+        "-lb",
+        "-v3",
+        "-",
+    )
+    write_capture(path, rolling(100).tobytes(), header=build_header(argv, START), sidecar=False)
+
+    parsed = VHFparser(path, headers_only=True)
+
+    assert parsed.header == {
+        "U": "/dev/usbhybrid0",
+        "q": 4096,
+        "s": 4,
+        "l": "",
+        "b": "",
+        "v": 3,
+        "Time start": START,
+        "base sampling freq": 10e6,
+        "sampling freq": 2e6,
+    }
+    assert parsed.headerraw.startswith(b"# command line: ")
+    assert b"\0" not in parsed.headerraw
+    assert parsed.filesize == path.stat().st_size
+
+
+def test_values_are_those_of_the_words(path: Path) -> None:
+    phase = np.arange(-500, 500) * 0.01
+    write_capture(path, encode(phase, 30_000.0).tobytes(), sidecar=False)
+
+    parsed = VHFparser(path)
+
+    np.testing.assert_allclose(parsed.reduced_phase, phase, atol=1e-5)
+    np.testing.assert_allclose(parsed.radii, 30_000, atol=1)
+    np.testing.assert_allclose(parsed.radii, np.hypot(parsed.i_arr, parsed.q_arr), rtol=1e-12)
+    expected = -np.arctan2(parsed.i_arr, parsed.q_arr) / (2 * np.pi) - parsed.m_arr
+    np.testing.assert_allclose(parsed.reduced_phase, expected, rtol=1e-12, atol=1e-12)
+    assert parsed.data.dtype == np.uint64
+    assert parsed.data.size == 1000
+
+
+def test_window_knows_the_rollovers_before_it(path: Path) -> None:
+    write_capture(path, rolling(400_000).tobytes(), sidecar=False)
+
+    parsed = VHFparser(path, headers_only=True, plot_start_time=100 * MS, plot_duration=50 * MS)
+
+    np.testing.assert_allclose(parsed.reduced_phase, 0.4 * np.arange(200_000, 300_000), atol=1e-4)
+    np.testing.assert_array_equal(parsed.m_arr, np.rint(-0.4 * np.arange(200_000, 300_000)))
+
+
+def test_rollover_shows_at_its_own_word(path: Path) -> None:
+    write_capture(path, rolling(90_000).tobytes(), sidecar=False)
+
+    steps = np.diff(VHFparser(path).reduced_phase)
+
+    np.testing.assert_allclose(steps, 0.4, atol=1e-4)
+
+
+def test_window_begins_at_the_first_word_that_is_not_too_early(path: Path) -> None:
+    argv = ("teststream", "-s", "6", "-l", "-b")  # 10/7 MHz: the interval is no whole number of nanoseconds
+    write_capture(path, rolling(10_000).tobytes(), header=build_header(argv, START), sidecar=False)
+    parsed = VHFparser(path, headers_only=True)
+
+    for start_us in range(500, 700):
+        parsed.update_plot_timing(start=start_us * US, duration=10 * US)
+        times = [Fraction(7 * k, 10) for k in range(10_000)]
+        inside = [k for k, t in enumerate(times) if start_us <= t < start_us + 10]
+        assert (parsed.timings.start_idx, parsed.timings.end_idx) == (inside[0], inside[-1] + 1)
+
+
+def test_window_is_cut_off_at_the_trace_and_moves_values_with_it(path: Path) -> None:
+    write_capture(path, rolling(4000).tobytes(), sidecar=False)  # 2 ms
+    parsed = VHFparser(path)
+    assert parsed.timings.trace_end == START + 2 * MS
+    first = parsed.reduced_phase
+
+    parsed.update_plot_timing(start=START - 15 * MS, duration=16 * MS)
+
+    assert (parsed.timings.plot_start, parsed.timings.plot_end) == (START, START + MS)
+    np.testing.assert_array_equal(parsed.reduced_phase, first[:2000])
+    parsed.update_plot_timing(end=START + 99 * MS)
+    np.testing.assert_array_equal(parsed.reduced_phase, first)
+    parsed.update_plot_timing(start=3 * MS)
+    assert parsed.timings.duration_idx == parsed.reduced_phase.size == 0
+
+
+def test_update_tells_whether_the_window_moved(path: Path) -> None:
+    write_capture(path, rolling(4000).tobytes(), sidecar=False)
+    timings = VHFparser(path, headers_only=True).timings
+
+    assert timings.update_plot_timing(start=MS)
+    assert not timings.update_plot_timing(start=START + MS)
+    assert not timings.update_plot_timing(end=START + 5000 * MS)
+    assert timings.update_plot_timing(duration=MS / 2)
+    assert timings.plot_end == START + MS * 1.5
+    assert not timings.update_plot_timing()
+
+
+def test_a_start_behind_the_end_makes_the_window_empty(path: Path) -> None:
+    write_capture(path, rolling(4000).tobytes(), sidecar=False)
+    parsed = VHFparser(path, headers_only=True, plot_start_time=0 * MS, plot_end_time=START + MS / 2)
+
+    parsed.update_plot_timing(start=MS)
+    assert (parsed.timings.plot_start, parsed.timings.plot_end) == (START + MS, START + MS)
+    parsed.update_plot_timing(end=START + MS / 4)
+    assert (parsed.timings.plot_start, parsed.timings.plot_end) == (START + MS / 4, START + MS / 4)
+    assert parsed.data.size == 0
+
+
+def test_times_without_a_zone_are_in_the_files_own(path: Path) -> None:
+    east = START.astimezone(timezone(timedelta(hours=8)))
+    write_capture(path, rolling(4000).tobytes(), header=build_header(ARGV, east), sidecar=False)
+
+    parsed = VHFparser(path, headers_only=True, plot_start_time=east.replace(tzinfo=None) + MS)
+
+    assert parsed.timings.start_idx == 2000
+
+
+@pytest.mark.parametrize(
+    ("window", "said"),
+    [
+        ({"plot_duration": -MS}, "negative"),
+        ({"plot_duration": MS, "plot_end_time": START}, "both"),
+        ({"plot_start_time": START + MS, "plot_end_time": START}, "before start"),
+    ],
+)
+def test_a_window_that_makes_no_sense_is_refused(path: Path, window: dict[str, Any], said: str) -> None:
+    write_capture(path, rolling(4000).tobytes(), sidecar=False)
+
+    with pytest.raises(ValueError, match=said):
+        VHFparser(path, **window)
+
+
+def test_gaps_shift_what_follows(path: Path) -> None:
+    words = rolling(4000)
+    kept = np.concatenate([words[:1000], words[2000:]])
+    write_capture(path, kept.tobytes(), ledger=[ledger_entry(1000, 1000)], words_lost=1000)
+    parsed = VHFparser(path, headers_only=True, plot_start_time=MS)
+
+    assert parsed.timings.trace_end == datetime(2026, 11, 22, 2, 0, 0, 2000, tzinfo=UTC)
+    assert parsed.timings.start_idx == 1000
+    np.testing.assert_array_equal(parsed.data, words[2000:])
+
+
+@pytest.mark.parametrize("kind", ["named", "unnamed", "memory"])
+def test_open_files_are_read_from_their_beginning(path: Path, kind: str) -> None:
+    raw = build_header(ARGV, START) + rolling(4000).tobytes() + b"odd"
+    path.write_bytes(raw)
+    opened = {"named": lambda: path.open("rb"), "unnamed": tempfile.TemporaryFile, "memory": io.BytesIO}[kind]
+    with opened() as file:
+        if kind != "named":
+            file.write(raw[:-5])
+            file.write(raw[-5:])  # still in Python's buffer
+        else:
+            file.read(100)
+        parsed = VHFparser(file)
+        assert parsed.filesize == len(raw)
+        other = copy.deepcopy(parsed)
+    other.update_plot_timing(start=MS)
+    assert other.data.size == 2000
+    np.testing.assert_array_equal(parsed.data, rolling(4000))
+    if kind == "unnamed":
+        with pytest.raises(TypeError, match="cannot be pickled"):
+            pickle.dumps(parsed)
+    assert parsed.reduced_phase[-1] == pytest.approx(0.4 * 3999, abs=1e-4)
+
+
+def test_copies_and_pickles_have_windows_of_their_own(path: Path) -> None:
+    write_counting_itself(path, rolling(4000))
+    parsed = VHFparser(path, headers_only=True, payload="8n")
+
+    assert parsed.reduced_phase.size == 4000
+    other = copy.deepcopy(parsed)
+    other.update_plot_timing(start=MS)
+    assert (parsed.reduced_phase.size, other.reduced_phase.size) == (4000, 2000)
+    back = pickle.loads(pickle.dumps(other))
+
+    assert parsed.timings.start_idx == 0
+    assert len(pickle.dumps(parsed)) < 2000
+    assert back.data.size == other.data.size == 2000
+    np.testing.assert_array_equal(back.reduced_phase, parsed.reduced_phase[2000:])
+
+
+def test_the_other_reading_of_where_data_begin(path: Path) -> None:
+    write_counting_itself(path, rolling(10))
+
+    np.testing.assert_array_equal(VHFparser(path, payload="8n").data, rolling(10))
+    np.testing.assert_array_equal(VHFparser(path).data, rolling(10)[1:])
+
+
+@pytest.mark.parametrize(
+    ("raw", "said"),
+    [
+        (b"", "0 bytes"),
+        (b"no header at all, but some text", "magic"),
+        (build_header(ARGV, START)[:40], "header"),
+        (build_header(ARGV, START).replace(b"recording start", b"recording stort"), "no recording start"),
+    ],
+)
+def test_what_is_no_file_of_the_board_is_refused(path: Path, raw: bytes, said: str) -> None:
+    path.write_bytes(raw)
+
+    with pytest.raises(StreamFormatError, match=said):
+        VHFparser(path)
+    with pytest.raises(StreamFormatError):
+        VHFparser(io.BytesIO(raw))
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StreamFormatError, match="nothing"):
+        VHFparser(tmp_path / "nothing.bin")
+    with pytest.raises(StreamFormatError, match="no file"):
+        VHFparser(object())  # type: ignore[arg-type]
