@@ -28,7 +28,7 @@ def test_example_runs(example, tmp_path):
     assert done.stdout
 
 
-@pytest.mark.parametrize("snippet", SNIPPETS, ids=["record", "stream"])
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=["record", "stream", "load"])
 def test_readme_s_python_runs_as_pasted(snippet, tmp_path):
     done = run([sys.executable, "-c", snippet], tmp_path)
 
