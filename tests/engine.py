@@ -68,7 +68,7 @@ def assert_whole(cap: Capture, words: int) -> None:
 
 def assert_only_the_file(folder: Path) -> None:
     """Assert that a folder holds one complete capture and nothing unfinished."""
-    assert sorted(p.suffix for p in folder.iterdir()) == [".bin", ".sigmf-meta"]
+    assert sorted(p.suffix for p in folder.iterdir()) == [".bin", ".index", ".sigmf-meta"]
 
 
 def workers(role: str) -> list[int]:
@@ -96,9 +96,12 @@ def begun_ns(board: fc.Board, recording: int = 1) -> int:
 
 @contextmanager
 def recording(
-    source: str, to: Path | str, *, ring: str = "64MiB", **options: Any
+    source: str, to: Path | str, *, ring: str = "192MiB", **options: Any
 ) -> Iterator[tuple[Callable[[], Capture], fc.Board]]:
-    """Record in a thread; yields a function that waits for the capture, once bytes arrive."""
+    """Record in a thread; yields a function that waits for the capture, once bytes arrive.
+
+    The ring by default holds more than these tests record: however busy the machine, none of it need be dropped.
+    """
     box: list[Capture | BaseException] = []
     with fc.open(source, ring=ring) as board:
 
