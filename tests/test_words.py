@@ -140,7 +140,7 @@ def test_wrong_out_is_refused_and_nothing_changes(out):
 
 
 def test_read_only_out_is_refused():
-    out = np.zeros(26)
+    out = np.zeros(len(ROLLOVER))
     out.flags.writeable = False
 
     with pytest.raises(ValueError, match="writeable"):
