@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_files import ARGV, START
 
-from fastcap import _savedrows
+from fastcap import _indexpass, _savedrows
 from fastcap._indexfile import (
     BLOCK_WORDS,
     HEADER_BYTES,
@@ -222,6 +222,21 @@ def test_an_interrupted_pass_goes_on_where_it_stopped(path: Path, words: np.ndar
         index.extend(BLOCKS, stop)
     assert index.count == 8
     assert same_rows(index.rows(0, BLOCKS), rows_of(words, Carry()))
+
+
+@pytest.mark.parametrize("begin", [0, 3])
+def test_a_pass_by_threads_makes_the_same_rows(
+    begin: int, path: Path, words: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_indexpass, "_WORTH_THREADS", 0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    monkeypatch.setattr(_indexpass, "_BATCH_WORDS", 2 * BLOCK_WORDS)
+    expected = rows_of(words[: begin * BLOCK_WORDS], carry := Carry())
+    stored, end = load(path)._origin.stored, Carry()
+    made = [expected, *_indexpass.rows_from(stored, begin * BLOCK_WORDS, WORDS, carry)]
+
+    np.testing.assert_array_equal(np.concatenate(made), rows_of(words, end))
+    assert carry == end
 
 
 def test_threads_share_one_pass(path: Path, phases: np.ndarray) -> None:

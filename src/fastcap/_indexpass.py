@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from fastcap import words as fw
@@ -18,7 +18,7 @@ _THREADS = 2
 _WORTH_THREADS = 8 * _BATCH_WORDS
 
 
-def rows_from(stored: Stored, begin: int, end: int, carry: fw.Carry) -> Iterator[Rows]:
+def rows_from(stored: Stored, begin: int, end: int, carry: fw.Carry) -> Generator[Rows, None, None]:
     """Yield the rows of words ``begin`` to ``end``, some blocks' at a time, and let go of the words.
 
     Parameters

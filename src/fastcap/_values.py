@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastcap import words as fw
 from fastcap._stored import Stored
+
+if TYPE_CHECKING:
+    from fastcap.sidecar import Gap
+    from fastcap.stats import TraceStats
 
 Floats = NDArray[np.float64]
 
@@ -41,6 +46,18 @@ def phase_into(stored: Stored, begin: int, end: int, out: Floats | None, carry: 
         fw.phase(words, out[at : at + words.size], carry)
         at += words.size
     return out
+
+
+def update_stats(stats: TraceStats, stored: Stored, begin: int, end: int, gaps: Sequence[Gap]) -> None:
+    """Take words ``begin`` to ``end`` into ``stats``, and the gaps between them, counted from ``begin``."""
+    at = begin
+    for gap in gaps:
+        for words in stored.pieces(at, begin + gap.file_word):
+            stats.update(words)
+        stats.gap(gap.words_lost)
+        at = begin + gap.file_word
+    for words in stored.pieces(at, end):
+        stats.update(words)
 
 
 def out_for(size: int, out: Floats | None) -> Floats:

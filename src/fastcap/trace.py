@@ -25,7 +25,7 @@ from fastcap._origin import Origin, opened, reopened
 from fastcap._stored import Stored, Words
 from fastcap._tracefacts import TraceFacts
 from fastcap._tracefile import Facts
-from fastcap._values import Floats, phase_into, radius_into, split_into
+from fastcap._values import Floats, phase_into, radius_into, split_into, update_stats
 from fastcap.sidecar import Gap
 from fastcap.stats import SINGLE_MODE_TURNS, TRANSIENT_WORDS, TraceStats
 from fastcap.stream import Header
@@ -233,14 +233,7 @@ class Trace(TraceFacts):
         carry = self._origin.index.carry_before(begin)
         rate, skip = self.sample_rate, max(0, skip_words - before)
         stats = TraceStats(skip, carry=carry, rate=rate, tolerance_turns=tolerance_turns)
-        at = 0
-        for gap in (*self.gaps, None):
-            end = gap.file_word if gap else len(self)
-            for words in stored.pieces(begin + at, begin + end):
-                stats.update(words)
-            if gap:
-                stats.gap(gap.words_lost)
-            at = end
+        update_stats(stats, stored, begin, self._end, self.gaps)
         return stats
 
     def psd(self, **options: Any) -> Psd:

@@ -74,6 +74,7 @@ class NasWriter:
                     self.slot.advance(event.position)
             elif event.kind == events.HEADER:
                 self.header = event.payload
+                self.sink.header_bytes = len(event.payload)
             elif event.kind in (events.MARK, events.END):
                 self.ends.append(event)
 

@@ -17,6 +17,7 @@ from fastcap._pump import sync, write_at
 from fastcap._ring import Slot, now_ns
 from fastcap.histogram import LatencyHistogram
 from fastcap.sidecar import build_sidecar, encode, sidecar_path
+from fastcap.workers.file_index import FileIndex
 from fastcap.workers.filenames import file_name, shifted_header
 
 STALL_NS = 250_000_000  # a call that takes longer is a stall: logged with start and length
@@ -66,6 +67,7 @@ class Sink:
         self.index = 0
         self.started_ns = 0
         self.free_bytes = 0
+        self.header_bytes = 0  # of the board's header; known before the first byte is written
         self._begun = False  # next_file() has counted on, but not made the file yet
         self._new_file(0, 0, b"")
 
@@ -75,6 +77,8 @@ class Sink:
         self.prefix = prefix  # a rewritten header that stands before it
         self.dirty = False
         self.hash: Any = hashlib.sha256() if self.checksum == "sha256" else None
+        self.index_file: FileIndex | None = None  # made with the first byte
+        self.in_order = True  # every byte so far went through hash and index
         self.hashed = position
         self.hashed_bytes = 0
         self.blocks: list[str] = []
@@ -202,17 +206,22 @@ class Sink:
         self.dirty = True
         if done <= 0:
             raise SinkFailed("write", self.part_path, -done if done else errno.EIO)
-        if self.hash is not None and position <= self.hashed < position + done:
+        if self.in_order and position <= self.hashed < position + done:
             skip = self.hashed - position
             self._digest(self.slot.view(self.hashed, done - skip))
             self.hashed = position + done
         return int(done)
 
     def _digest(self, data: Any) -> None:
-        """Hash in order, keeping the running digest at every block's edge."""
-        if self.hash is None:
+        """Hash and index in order, keeping the running digest at every block's edge."""
+        if not self.in_order:
             return
         view = memoryview(data)
+        if self.index_file is None:
+            self.index_file = FileIndex(self.dir_fd, self.name, self.header_bytes)
+        self.index_file.add(view)
+        if self.hash is None:
+            return
         while view.nbytes:
             room = self.block_bytes - self.hashed_bytes % self.block_bytes
             self.hash.update(view[:room])
@@ -256,10 +265,10 @@ class Sink:
         self.index += 1
 
     def continue_file(self, position: int, first_word: int, header: bytes) -> None:
-        """Open the part file that a dead predecessor left; its hash is made anew at the end, from the file."""
+        """Open the part file that a dead predecessor left; its hash is made at the end, from the file."""
         prefix = shifted_header(header, first_word) if self.index else b""
         self._new_file(position, first_word, prefix)
-        self.hash = None
+        self.hash, self.in_order = None, False
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             if self._exists(self.name + ".part"):
@@ -274,8 +283,8 @@ class Sink:
         self._write_prefix()
 
     def _hash_file(self, size: int) -> None:
-        """Hash the finished file by reading it back."""
-        self.hash = hashlib.sha256()
+        """Hash and index the finished file by reading it back."""
+        self.hash, self.in_order, self.index_file = hashlib.sha256(), True, None
         self.hashed_bytes, self.blocks, self.block_bytes = 0, [], BLOCK_BYTES
         offset = 0
         while offset < size:
@@ -291,6 +300,8 @@ class Sink:
             os.unlink(self.name + ".part", dir_fd=self.dir_fd)
             os.close(self.fd)
             self.fd = -1
+        if self.index_file is not None:
+            self.index_file.give_up()
 
     # -- completing ------------------------------------------------------------------------------------
 
@@ -324,6 +335,8 @@ class Sink:
             The part file is complete and durable; calling again goes on where this stopped.
         """
         self.amend(report, header)
+        if self.index_file is not None:
+            self.index_file.leave(self.fd)
         try:
             if self._exists(self.name + ".part"):
                 self._rename_noreplace(self.name + ".part", self.name)
