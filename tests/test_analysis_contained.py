@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_files import counter_words, ledger_entry, write_capture
 
 import fastcap as fc
 from fastcap.verify import verify_file
+from fastcap.workers.joined import trace_of_files
 
 SOURCE = "sim://?rate=2MHz&pattern=counter&header=none&transient=0"
 WORDS = 100_000
@@ -34,8 +36,8 @@ def hangs_in_c(tr):
     collections.deque(itertools.repeat(0), maxlen=0)
 
 
-def hogs_all_at_once(tr):
-    return {"n": np.ones(1 << 40).size}
+def takes_a_gigabyte(tr):
+    return {"n": np.ones(1 << 27).size}
 
 
 def adds_up(tr):
@@ -89,7 +91,8 @@ def test_code_that_never_returns_to_the_interpreter_is_ended_with_its_process(bo
 
 
 def test_an_allocation_beyond_the_limit_is_an_error_of_the_function(board, tmp_path):
-    report = board.record(samples=WORDS, to=tmp_path, analyse=hogs_all_at_once).report
+    limit = {"analyse": takes_a_gigabyte, "analyse_memory": "256MiB"}
+    report = board.record(samples=WORDS, to=tmp_path, **limit).report
     error = statistics_of_all(report)
     whole(report)
 
@@ -122,6 +125,27 @@ def test_a_split_recording_that_does_not_fit_into_memory_says_so(replay, tmp_pat
     assert "4 files" in error["message"]
     assert reports[0]["path"] in error["message"]
     assert "load_many" in error["message"]
+
+
+def test_a_crash_on_a_file_costs_no_statistics_either(replay, tmp_path):
+    report = replay.record(to=tmp_path, analyse=crashes).report
+
+    whole(report)
+    assert report["analysis"]["words"] == 4_000_000
+    assert "SIGSEGV" in report["analysis"]["function"]["error"]["message"]
+
+
+def test_gaps_of_joined_files_are_where_words_are_missing(tmp_path):
+    paths = []
+    for name, first, gap in (("a", 0, (600, 50)), ("b", 1050, (300, 7))):
+        paths.append(str(tmp_path / f"{name}.bin"))
+        ledger = [ledger_entry(*gap)]
+        write_capture(Path(paths[-1]), counter_words(first, 1000), ledger=ledger, words_lost=gap[1])
+    trace = trace_of_files(paths, 1 << 30)
+
+    assert [(g.file_word, g.word, g.words_lost) for g in trace.gaps] == [(600, 600, 50), (1300, 1350, 7)]
+    assert trace.words.tolist() == [*range(1000), *range(1050, 2050)]
+    assert (trace.sample_rate_hz, trace.meta) == (2e6, {"laser_curr": "392.8mA"})
 
 
 @pytest.mark.parametrize(

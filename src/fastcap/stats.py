@@ -25,7 +25,7 @@ __all__ = ["PERCENTILES", "SINGLE_MODE_TURNS", "TRANSIENT_WORDS", "RunningStats"
 TRANSIENT_WORDS = 12_000  # the board's start-up transient
 SINGLE_MODE_TURNS = 100.0
 PERCENTILES = (50, 75, 90, 100)
-_PIECE = 32_768
+PIECE_WORDS = 32_768  # that stay in cache
 _PHASE_WIDTH = 2.0**-26  # turns, of the finest bins: below the board's own resolution
 _PHASE_PAGES = 64
 _M_PERIOD = 65_536  # turns
@@ -35,7 +35,7 @@ class _Scratch(threading.local):
     """Arrays for one piece's values: a thread's own, for allocating them costs more than filling them."""
 
     def __init__(self) -> None:
-        self.outs = np.empty(_PIECE), np.empty(_PIECE)
+        self.outs = np.empty(PIECE_WORDS), np.empty(PIECE_WORDS)
 
 
 _scratch = _Scratch()
@@ -170,8 +170,8 @@ class TraceStats:
         ValueError
             ``words`` is no one-dimensional array of uint64. Nothing was taken in.
         """
-        for start in range(0, max(1, words.size), _PIECE):
-            self._update_piece(words[start : start + _PIECE])
+        for start in range(0, max(1, words.size), PIECE_WORDS):
+            self._update_piece(words[start : start + PIECE_WORDS])
 
     def gap(self, words_lost: int) -> None:
         """Note that ``words_lost`` words are missing here: their time passes, the rollover state stays."""
@@ -182,8 +182,8 @@ class TraceStats:
     def _update_piece(self, words: NDArray[np.uint64]) -> None:
         phase, radius = (out[: words.size] for out in _scratch.outs)
         skip = min(self._to_skip, words.size)
-        phase = fw.phase(words, phase, self._carry)[skip:]
-        radius = fw.radius(words, radius)[skip:]
+        fw.phase_radius(words, phase, radius, self._carry)
+        phase, radius = phase[skip:], radius[skip:]
         if self._first_m is None and words.size:
             self._first_m = int(words[0].view(np.int64) >> 48)
         self.phase.update(phase)

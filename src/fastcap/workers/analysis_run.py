@@ -54,14 +54,15 @@ class Analysis:
         self._limits = Limits(message.get("timeout_s"), message.get("memory_bytes"))
         self._function: UserFunction | None = UserFunction.from_message(message)
         self._cancelled = False
-        of_trace = self._function is not None and not self._function.wants_blocks
+        of_blocks = self._function is not None and self._function.wants_blocks
         rate = message.get("rate")
         self._live: LiveWords = LiveWords(
             ring,
             slot,
             self._recording,
             skip_words=message["skip_words"],
-            hold=message["hold"] and of_trace,
+            hold=message["hold"] and self._function is not None and not of_blocks,
+            keep=of_blocks,
             rate=Fraction(*rate) if rate else None,
         )
         self._next_live_s = time.monotonic() + LIVE_S

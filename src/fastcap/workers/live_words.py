@@ -1,8 +1,8 @@
 """The words of a running recording as the analysis consumes them: blocks, gaps, overruns, statistics.
 
-Every word is either in the statistics, or counted in ``missed_words``, or in a GAP event of the stream. A
-block is copied out of ring memory, which takes a fraction of a percent of a core, and used if its memory was not
-given up meanwhile, as can happen to a lossy consumer; otherwise it counts as missed.
+Every word is either in the statistics, or counted in ``missed_words``, or in a GAP event of the stream. They
+are copied out of ring memory in pieces that stay in cache, and a piece is used if its memory was not given up
+meanwhile, as can happen to a lossy consumer; otherwise it counts as missed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fastcap.blocks import ArrivedBlock
 from fastcap.errors import StreamFormatError
 from fastcap.events import Event, EventReader
 from fastcap.sidecar import Gap
-from fastcap.stats import TraceStats
+from fastcap.stats import PIECE_WORDS, TraceStats
 from fastcap.stream import WORD_BYTES, Header, parse_header
 
 Words = NDArray[np.uint64]
@@ -42,6 +42,8 @@ class LiveWords:
         The board's start-up transient.
     hold : bool
         Keep the whole recording in ring memory while it fits into half of that.
+    keep : bool
+        Keep what each step took in as `block`.
     rate : Fraction, optional
         Words per second; default: what the header says.
 
@@ -57,7 +59,7 @@ class LiveWords:
     rate : Fraction or None
         Words per second, if anything says it.
     block : ArrivedBlock or None
-        What the last step took in.
+        What the last step took in, if it is kept.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class LiveWords:
         *,
         skip_words: int,
         hold: bool,
+        keep: bool = False,
         rate: Fraction | None = None,
     ) -> None:
         # glibc's malloc keeps up to twice as much as the largest block that was given back; without this it
@@ -86,6 +89,8 @@ class LiveWords:
         self._slot = slot
         self._recording = recording
         self._hold = hold
+        self._keep = keep
+        self._piece = np.empty(PIECE_WORDS, np.uint64)
         self._log = EventReader(ring)
         self._gaps: list[Event] = []
         self._ahead: deque[Event] = deque()  # those of them that were not reached yet
@@ -154,18 +159,27 @@ class LiveWords:
             self._use((upto - self._position) // WORD_BYTES * WORD_BYTES)
 
     def _use(self, size: int) -> None:
-        """Take in the block at the position, or nothing of it."""
-        words = self._in_place(self._position, size).copy()
-        if not self._slot.still_valid(self._position):
+        """Take in the words at the position, piece by piece, as far as they are still there."""
+        kept = np.empty(size // WORD_BYTES, np.uint64) if self._keep else None
+        index, carry, end, used = self._index, self.stats.carry, self._position + size, 0
+        while self._position < end:
+            count = min(self._piece.size, (end - self._position) // WORD_BYTES)
+            piece = self._piece[:count] if kept is None else kept[used : used + count]
+            np.copyto(piece, self._in_place(self._position, count * WORD_BYTES))
+            if not self._slot.still_valid(self._position):
+                break
+            self.stats.update(piece)
+            used += count
+            self._position += count * WORD_BYTES
+            self._margin = 0
+        self._index += used
+        if kept is not None and used:
+            self.block = ArrivedBlock(kept[:used], index, self._gap_before, carry)
+        self._gap_before = self._gap_before if not used else 0
+        if self._position < end:
             self._skip_overrun()
-            return
-        self.block = ArrivedBlock(words, self._index, self._gap_before, self.stats.carry)
-        self.stats.update(words)
-        self._index += words.size
-        self._gap_before = 0
-        self._position += size
-        self._margin = 0
-        self._release()
+        else:
+            self._release()
 
     def _gap(self, words: int) -> None:
         self.stats.gap(words)
