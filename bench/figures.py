@@ -16,6 +16,7 @@ import live
 import losses
 import plotting
 import reading
+import sweeping
 import throughput
 import voa_cycles
 from setting import Figure, machine
@@ -60,6 +61,11 @@ def _parser() -> argparse.ArgumentParser:
     voa = commands.add_parser("voa", help="the attenuator's driver against a hostile emulator")
     voa.add_argument("--cycles", type=int, default=10_000)
     voa.add_argument("--seed", type=int, default=1)
+    sweep = commands.add_parser("sweep", help="time between points, a slow destination, a killed controller")
+    sweep.add_argument("--points", type=int, default=200)
+    sweep.add_argument("--seconds", type=float, default=1.0)
+    sweep.add_argument("--kills", type=int, default=20)
+    sweep.add_argument("--seed", type=int, default=1)
     commands.add_parser("all", help="every one, with its defaults; takes about six minutes")
     return parser
 
@@ -86,6 +92,8 @@ def measure(given: argparse.Namespace) -> Iterable[Figure]:
         return reading.reading(given.gib, given.rounds, given.to)
     if given.what == "plot":
         return plotting.pictures(given.rounds, given.keep)
+    if given.what == "sweep":
+        return sweeping.sweep(given.points, given.seconds, given.kills, given.seed, given.to)
     if given.what == "voa":
         return voa_cycles.cycles(given.cycles, given.seed)
     return _all(given.to)

@@ -35,7 +35,9 @@ def test_file_and_report_are_complete(clean_cli: CommandLine, tmp_path: Path) ->
     assert report["complete"] is True
     assert report["words"] == WORDS
     assert report["meta"] == {"laser": "3 mA"}
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([path.name, path.stem + ".sigmf-meta"])
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
+        path.stem + s for s in (".bin", ".index", ".sigmf-meta")
+    )
 
 
 def test_seconds_cut_at_the_exact_word(clean_cli: CommandLine, tmp_path: Path) -> None:
@@ -221,7 +223,22 @@ def test_module_runs_as_the_command(clean_cli: CommandLine) -> None:
 
 def test_help_names_every_command_and_none_that_is_not_there(clean_cli: CommandLine) -> None:
     ended = clean_cli("--help")
-    commands = ["demo", "capture", "tee", "sim", "info", "verify", "status"]
+    commands = [
+        "demo",
+        "capture",
+        "tee",
+        "sim",
+        "info",
+        "verify",
+        "plot",
+        "spectrogram",
+        "index",
+        "export",
+        "sweep",
+        "voa",
+        "board",
+        "status",
+    ]
     listed = ended.out.split("Commands:")[1].split("Example")[0]
     assert [line.split()[0] for line in listed.splitlines() if line[2:3].strip()] == commands
     for command in commands:

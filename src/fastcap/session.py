@@ -109,6 +109,11 @@ class Session:
         if not self._opened:
             raise self._failure or WorkerError(f"the supervisor did not start within {START_S:.0f} s")
 
+    @property
+    def over(self) -> bool:
+        """The session has ended: closed, or lost."""
+        return self._closed
+
     # -- talking ---------------------------------------------------------------------------------
 
     def _send(self, message: Message, fds: Sequence[int] = ()) -> None:
