@@ -175,7 +175,7 @@ def test_writer_dies_while_the_source_has_ended_already(tmp_path):
         for pid in workers("nas_writer"):
             os.kill(pid, signal.SIGKILL)
         assert_whole(cap, 2_000_000)
-        assert cap.report["replaced"]["nas_writer"] == 1
+        assert cap.report["replaced"]["nas_writer"] in (1, 2)  # the warm one died with it: it may have had the work
 
 
 @pytest.mark.fuse
@@ -192,7 +192,8 @@ def test_writer_dies_in_a_stalled_call(tmp_path, faultfs, operation):
         fs.clear()
         cap = finish()
 
-    assert cap.report["replaced"]["nas_writer"] in (0, 1)  # the report is made before the last calls
+    # 0: the report is made before the last calls; 2: the warm one died with it, and may have had the work
+    assert cap.report["replaced"]["nas_writer"] in (0, 1, 2)
     assert_whole(cap, 2_000_000)
     assert not list(fs.mount.glob("*.part"))
 
