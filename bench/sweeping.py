@@ -134,10 +134,11 @@ def killed(points: int, kills: int, seed: int, to: str | None) -> Iterator[Figur
         for _ in range(kills):
             before = _count(sweep, "begin")
             with subprocess.Popen(_killable(sweep, points), stderr=subprocess.DEVNULL) as process:
-                while process.poll() is None and _count(sweep, "begin") == before:
+                wanted = before + rng.randint(1, 4)
+                while process.poll() is None and _count(sweep, "begin") < wanted:
                     time.sleep(0.01)
                 try:
-                    process.wait(rng.uniform(0, 1.5))
+                    process.wait(rng.uniform(0, 0.8))
                 except subprocess.TimeoutExpired:
                     os.kill(process.pid, signal.SIGKILL)
             done_at.append(_count(sweep, "done"))

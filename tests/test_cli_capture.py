@@ -237,6 +237,7 @@ def test_help_names_every_command_and_none_that_is_not_there(clean_cli: CommandL
         "sweep",
         "voa",
         "board",
+        "bench",
         "status",
     ]
     listed = ended.out.split("Commands:")[1].split("Example")[0]

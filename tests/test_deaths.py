@@ -175,7 +175,10 @@ def test_writer_dies_while_the_source_has_ended_already(tmp_path):
         for pid in workers("nas_writer"):
             os.kill(pid, signal.SIGKILL)
         assert_whole(cap, 2_000_000)
-        assert cap.report["replaced"]["nas_writer"] in (1, 2)  # the warm one died with it: it may have had the work
+        assert cap.report["replaced"]["nas_writer"] in (
+            1,
+            2,
+        )  # the warm one died with it: it may have had the work
 
 
 @pytest.mark.fuse

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from support import assert_counter_file, wait_until
 from sweep_fixtures import WORDS, events
 
@@ -62,17 +63,22 @@ def test_killed_and_resumed_sweep_has_every_point_once_and_verified(tmp_path):
         assert assert_counter_file(str(path), WORDS) == []
 
 
+@pytest.mark.fuse
 def test_session_of_the_killed_program_is_waited_for(tmp_path, faultfs):
     fs = faultfs()
     folder = fs.mount / "s"
-    process = start(folder)
-    wait_until(lambda: begun(folder) >= 1, 60, "a recording")
-    rule = fs.stall("fsync")
+    rule = fs.stall("fsync", path="*.bin.part")
+    killed = process = start(folder)
+    fs.wait_fired(rule, timeout_s=60)
     os.kill(process.pid, signal.SIGKILL)
-    process.communicate(timeout=60)
-    fs.clear(rule)
-    _, err = (process := start(folder)).communicate(timeout=120)
+    process.wait(60)
 
+    process = start(folder)
+    told = next((line for line in process.stderr if line.startswith("waiting:")), "")
+    fs.clear(rule)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
+    assert "the last run's recordings" in told
     assert fc.load_sweep(folder).complete
-    assert not list(Path(folder).glob("*.part"))
+    assert not list(folder.glob("*.part"))
+    killed.communicate(timeout=60)  # its workers have its stderr

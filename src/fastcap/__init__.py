@@ -25,6 +25,7 @@ _HOMES = {
     ),
     "live": ("Block", "Stream"),
     "model": ("Report",),
+    "nasbench.run": ("bench_nas",),
     "stats": ("TraceStats",),
     "sweeping.run": ("Axis", "Results", "linspace", "load_sweep", "sweep", "updown"),
     "trace": ("Trace", "load"),
@@ -59,6 +60,7 @@ __all__ = [
     "TraceStats",
     "WorkerError",
     "__version__",
+    "bench_nas",
     "linspace",
     "load",
     "load_many",
@@ -91,6 +93,7 @@ if TYPE_CHECKING:
     )
     from fastcap.live import Block, Stream
     from fastcap.model import Report
+    from fastcap.nasbench.run import bench_nas
     from fastcap.stats import TraceStats
     from fastcap.sweeping.run import Axis, Results, linspace, load_sweep, sweep, updown
     from fastcap.trace import Trace, load

@@ -167,7 +167,8 @@ class Board:
         finally:
             for fd in fds:
                 os.close(fd)
-        capture = Capture(recording, device=self.source.device)
+        stalls = (message["sink"] or {}).get("stalls")
+        capture = Capture(recording, device=self.source.device, rehearsed=bool(stalls))
         self._captures.append(capture)
         return capture
 

@@ -28,10 +28,10 @@ class Capture:
         The file is complete and named, and the analysis has run.
     """
 
-    def __init__(self, recording: Recording, *, device: str | None = None) -> None:
+    def __init__(self, recording: Recording, *, device: str | None = None, rehearsed: bool = False) -> None:
         self.recording = recording
         self._device = device
-        self._remembered = False
+        self._remembered = rehearsed  # stalls that were made are no part of the destination's history
 
     @property
     def sampled(self) -> bool:

@@ -27,6 +27,7 @@ COMMANDS = {
     "sweep": ("sweep", "Step devices, record at every point, analyse; resume a sweep."),
     "voa": ("voa", "Read and set an attenuator."),
     "board": ("board", "List boards on the USB bus, clear the red light, switch modes."),
+    "bench": ("bench", "Measure a destination: stalls, latencies, the ring it needs; compare, rehearse."),
     "status": ("status", "Show every user's captures, and sessions left behind."),
 }
 

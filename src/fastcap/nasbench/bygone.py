@@ -1,0 +1,190 @@
+"""A destination's past: the stalls of all captures and benches to it, by hour of day."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+
+from fastcap import history
+from fastcap.nasbench.estimate import BYTES_PER_WORD, MARGIN, RATES_HZ, backlog_at
+from fastcap.nasbench.model import NasBench, Stall
+from fastcap.units import format_duration, format_rate, format_size
+
+_HOUR_S = 3600.0
+
+
+class Hour(msgspec.Struct):
+    """What happened in one hour of the day, all days together."""
+
+    hour: int
+    observed_s: float = 0.0
+    stalls: int = 0
+    stalled_s: float = 0.0
+    longest_s: float = 0.0
+
+
+class Need(msgspec.Struct, frozen=True):
+    """The ring that the worst stall would have needed at some rate."""
+
+    rate_bytes_per_s: float
+    bytes: int
+
+
+class Bygone(msgspec.Struct, frozen=True):
+    """What the history knows of a destination and the directories below it.
+
+    Attributes
+    ----------
+    hours : list of Hour
+        24 of them, in the local time of each recording.
+    worst_s, worst_at : float, str or None
+        The longest stall and when it began.
+    backlog_bytes, backlog_rate : int, float or None
+        The largest backlog that a ring really held, or that a bench's offered load built, and its rate.
+    """
+
+    destination: str
+    captures: int
+    benches: int
+    first: str | None
+    last: str | None
+    observed_s: float
+    words_lost: int
+    hours: list[Hour]
+    worst_s: float | None
+    worst_at: str | None
+    ring_needed: list[Need]
+    backlog_bytes: int | None
+    backlog_rate: float | None
+
+
+def remember(bench: NasBench) -> bool:
+    """Append a bench to the local history; never fails."""
+    return history.append(
+        {
+            "what": "bench", "started": bench.started, "destination": bench.directory, "device": None,
+            "duration_s": bench.observed_s, "rate_bytes_per_s": bench.asked_bytes_per_s, "bytes": bench.bytes,
+            "words_lost": None, "stalls": [{"at_s": s.at_s, "for_s": s.for_s} for s in bench.stalls],
+            "write_p99_s": bench.write_s.p99, "write_max_s": bench.write_s.max,
+            "fsync_p99_s": bench.fsync_s.p99, "fsync_max_s": bench.fsync_s.max,
+            "high_water_bytes": bench.ring_needed_bytes, "ring_bytes": None,
+        }
+    )  # fmt: skip
+
+
+def bygone(directory: str | os.PathLike[str]) -> Bygone:
+    """Gather the history of a destination and of what lies below it.
+
+    Raises
+    ------
+    OSError
+        The history is there, but cannot be read.
+    """
+    where = os.path.abspath(directory)
+    below = os.path.join(where, "")
+    entries = [e for e in history.read() if e["destination"] == where or _below(e["destination"], below)]
+    runs = [run for entry in entries if (run := _Run.of(entry)) is not None]
+    hours = [Hour(k) for k in range(24)]
+    for run in runs:
+        run.add_to(hours)
+    stalls = [(s, run) for run in runs for s in run.stalls]
+    worst = max(stalls, key=lambda pair: pair[0].for_s, default=None)
+    held = max(
+        (r for r in runs if r.backlog_bytes is not None), key=lambda r: r.backlog_bytes or 0, default=None
+    )
+    times = sorted(run.started for run in runs)
+    return Bygone(
+        destination=where, captures=sum(not r.is_bench for r in runs), benches=sum(r.is_bench for r in runs),
+        first=times[0].isoformat() if times else None, last=times[-1].isoformat() if times else None,
+        observed_s=sum(r.duration_s for r in runs), words_lost=sum(r.words_lost for r in runs), hours=hours,
+        worst_s=worst[0].for_s if worst else None,
+        worst_at=(worst[1].started + timedelta(seconds=worst[0].at_s)).isoformat() if worst else None,
+        ring_needed=_needs([pair[0] for pair in stalls]),
+        backlog_bytes=held.backlog_bytes if held else None, backlog_rate=held.rate if held else None,
+    )  # fmt: skip
+
+
+def _below(destination: Any, folder: str) -> bool:
+    return isinstance(destination, str) and destination.startswith(folder)
+
+
+def _needs(stalls: Sequence[Stall]) -> list[Need]:
+    """Return the ring for the longest stall alone, at each usual rate."""
+    longest = max(stalls, key=lambda s: s.for_s, default=None)
+    alone = [] if longest is None else [Stall(0.0, longest.for_s, longest.call)]
+    rates = [rate_hz * BYTES_PER_WORD for rate_hz in RATES_HZ]
+    return [Need(rate, backlog_at(rate, rate, alone, 0.0)) for rate in rates] if alone else []
+
+
+class _Run:
+    """One line of the history, as far as it makes sense."""
+
+    def __init__(self, entry: dict[str, Any]) -> None:
+        self.started = datetime.fromisoformat(entry["started"]).astimezone()
+        self.is_bench = entry.get("what") == "bench"
+        self.duration_s = float(entry.get("duration_s") or 0.0)
+        self.words_lost = int(entry.get("words_lost") or 0)
+        self.rate = entry.get("rate_bytes_per_s")
+        self.backlog_bytes: int | None = entry.get("high_water_bytes")
+        self.stalls = [Stall(float(s["at_s"]), float(s["for_s"]), "call") for s in entry.get("stalls") or []]
+
+    @classmethod
+    def of(cls, entry: dict[str, Any]) -> _Run | None:
+        try:
+            return cls(entry)
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    def add_to(self, hours: list[Hour]) -> None:
+        """Count this run's time and stalls, each in the hour of day it fell in."""
+        for at, seconds in _hourly(self.started, self.duration_s):
+            hours[at].observed_s += seconds
+        for stall in self.stalls:
+            hour = hours[(self.started + timedelta(seconds=stall.at_s)).hour]
+            hour.stalls += 1
+            hour.stalled_s += stall.for_s
+            hour.longest_s = max(hour.longest_s, stall.for_s)
+
+
+def _hourly(start: datetime, seconds: float) -> Iterator[tuple[int, float]]:
+    """Cut a time into the hours of day it lies in."""
+    hour, into_s = start.hour, start.minute * 60 + start.second + start.microsecond * 1e-6
+    while seconds > 0:
+        part = min(seconds, _HOUR_S - into_s)
+        yield hour, part
+        seconds, hour, into_s = seconds - part, (hour + 1) % 24, 0.0
+
+
+def describe(found: Bygone) -> Iterable[str]:
+    """Yield the lines that a person reads."""
+    if not found.captures and not found.benches:
+        yield f"{found.destination}: no capture or bench to it is known here; run 'fastcap bench nas' on it"
+        return
+    assert found.first is not None
+    assert found.last is not None
+    lost = f"; {found.words_lost:,} words lost" if found.words_lost else ""
+    yield (
+        f"{found.destination}: {found.captures} captures and {found.benches} benches, {found.first[:10]} to "
+        f"{found.last[:10]}, {format_duration(found.observed_s)} observed{lost}"
+    )
+    yield "hour     observed   stalls  stalled in all   longest"
+    for h in found.hours:
+        if h.observed_s or h.stalls:
+            observed = format_duration(h.observed_s)
+            stalled, longest = (format_duration(s) if h.stalls else "-" for s in (h.stalled_s, h.longest_s))
+            hours = f"{h.hour:02}-{(h.hour + 1) % 24:02}"
+            yield f"{hours} {observed:>11} {h.stalls:8} {stalled:>15} {longest:>9}"
+    if found.worst_s is not None and found.worst_at is not None:
+        yield f"worst stall: {format_duration(found.worst_s)}, {found.worst_at[:19].replace('T', ' ')}; it needs"
+        for need in found.ring_needed:
+            use = -(-int(need.bytes * MARGIN) // (1 << 20))
+            yield (
+                f"  at {format_rate(need.rate_bytes_per_s)}: a ring of {format_size(need.bytes)}; "
+                f"with a margin of half --ring {use}MiB"
+            )
+    if found.backlog_bytes is not None and found.backlog_rate:
+        yield f"largest backlog: {format_size(found.backlog_bytes)} at {format_rate(found.backlog_rate)}"

@@ -1,0 +1,89 @@
+"""What was measured at one rate says about others: would they fit, and with which ring.
+
+A destination is taken as one that serves at the rate it had while working, and not at all during the stalls
+that were seen. The backlog of another offered rate then is a walk along those stalls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastcap.nasbench.model import Fit, Stall
+from fastcap.ringsize import available_bytes, free_shm_bytes
+from fastcap.units import format_rate, format_size
+
+MARGIN = 1.5
+ENOUGH = 1.1  # headroom below which the next slow hour is a loss
+RATES_HZ = (2e6, 10e6)
+BYTES_PER_WORD = 8
+_SYNC_SHARE_S = 0.5  # a stream's time between fsyncs with the least ring: 8 MiB at 16 MB/s
+_MIB = 1 << 20
+
+
+def recommended(needed_bytes: int, least_bytes: int) -> int:
+    """Return the ring to use, whole MiB."""
+    return max(least_bytes, -(-int(needed_bytes * MARGIN) // _MIB) * _MIB)
+
+
+def backlog_at(rate: float, busy_rate: float, stalls: Sequence[Stall], fsync_s: float) -> int:
+    """Return the largest backlog, bytes, that an offered rate would have built.
+
+    Parameters
+    ----------
+    rate, busy_rate : float
+        Offered, and served while there is no stall; bytes per second.
+    fsync_s : float
+        A long fsync that is no stall.
+    """
+    peak = backlog = 0.0
+    end_s = 0.0
+    for stall in sorted(stalls, key=lambda s: s.at_s):
+        backlog = max(0.0, backlog - (busy_rate - rate) * (stall.at_s - end_s))
+        backlog += rate * stall.for_s
+        peak, end_s = max(peak, backlog), stall.at_s + stall.for_s
+    return int(peak + rate * (_SYNC_SHARE_S + fsync_s))
+
+
+class Service:
+    """How a destination served: what `fits` needs to know."""
+
+    def __init__(
+        self,
+        busy_rate: float | None,
+        stalls: Sequence[Stall],
+        observed_s: float,
+        fsync_s: float | None,
+        measured_rate: float | None,
+        measured_ring: int | None,
+    ) -> None:
+        self.busy_rate = busy_rate or 0.0
+        self.stalls = stalls
+        self.fsync_s = min(fsync_s or 0.0, 0.25)
+        self.measured_rate, self.measured_ring = measured_rate, measured_ring
+        stalled_s = sum(s.for_s for s in stalls)
+        self.rate = self.busy_rate * max(0.0, 1 - stalled_s / observed_s) if observed_s > 0 else 0.0
+
+    def fit(self, rate_hz: float) -> Fit:
+        """Judge one board rate."""
+        rate = rate_hz * BYTES_PER_WORD
+        measured = self.measured_rate is not None and abs(rate - self.measured_rate) < 1e-6 * rate
+        needed = self.measured_ring if measured else None
+        if needed is None:
+            needed = backlog_at(rate, self.busy_rate, self.stalls, self.fsync_s)
+        headroom, room = self.rate / rate, min(free_shm_bytes(), available_bytes())
+        fits, why = True, ""
+        if headroom < ENOUGH:
+            fits, why = False, f"the destination takes {format_rate(self.rate)}"
+        elif needed * MARGIN > room:
+            fits, why = False, f"there is room for a ring of {format_size(room)} here"
+        return Fit(rate_hz, rate, fits, round(headroom, 3), needed, measured, why)
+
+    def fits(self) -> list[Fit]:
+        """Judge 2 MHz, 10 MHz, the rate that was asked for, and the largest that fits."""
+        rates = {*RATES_HZ}
+        if self.measured_rate is not None:
+            rates.add(self.measured_rate / BYTES_PER_WORD)
+        most = self.rate / ENOUGH / BYTES_PER_WORD
+        if most >= 1e3:
+            rates.add(float(f"{most * 0.995:.2e}"))
+        return [self.fit(rate) for rate in sorted(rates)]

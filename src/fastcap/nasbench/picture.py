@@ -1,0 +1,176 @@
+"""Pictures of benches: latencies over time with the stalls shaded, backlog beneath, distributions on log axes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastcap._figure import new_figure
+from fastcap.histogram import LatencyHistogram
+from fastcap.nasbench.model import Latencies, NasBench
+from fastcap.units import format_duration, format_rate, format_size
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from fastcap.nasbench.bygone import Bygone
+
+_WRITE, _FSYNC, _STALL, _BACKLOG, _NEED = "#1f5fa8", "#e08214", "#d62728", "#2a7f4f", "#555555"
+_COLOURS = ("#1f5fa8", "#e08214", "#2a7f4f", "#7b3fa0", "#d62728", "#555555")
+_SHARES = 1 - np.logspace(0, -6, 400)
+_TIMES = ((1.0, "s", 300.0), (60.0, "min", 3 * 3600.0), (3600.0, "h", float("inf")))
+_STALL_S = 0.25
+
+
+def draw(bench: NasBench, path: str | os.PathLike[str] | None = None) -> Figure:
+    """Draw one bench; with ``path`` also write it there.
+
+    Raises
+    ------
+    ValueError
+        The ending of ``path`` is no picture's.
+    """
+    figure: Any = new_figure((10, 8.5), windowed=False)
+    upper, middle, lower = figure.subplots(3, 1, height_ratios=(3, 2, 3))
+    middle.sharex(upper)
+    unit_s, unit = next((s, name) for s, name, below in _TIMES if bench.observed_s < below)
+    _latencies(upper, bench, unit_s)
+    _backlog(middle, bench, unit_s)
+    middle.set_xlabel(f"time since {bench.started[:19].replace('T', ' ')} ({unit})")
+    for latencies, label, colour in ((bench.write_s, "write", _WRITE), (bench.fsync_s, "fsync", _FSYNC)):
+        _distribution(lower, latencies, label, colour)
+    _log_log(lower)
+    figure.suptitle(_title(bench), fontsize=11)
+    if path is not None:
+        figure.write(Path(path))
+    return figure  # type: ignore[no-any-return]
+
+
+def draw_comparison(
+    benches: Sequence[NasBench], labels: Sequence[str], path: str | os.PathLike[str] | None = None
+) -> Figure:
+    """Draw the distributions of several benches into one picture, writes beside fsyncs."""
+    figure: Any = new_figure((11, 5), windowed=False)
+    axes = figure.subplots(1, 2, sharex=True, sharey=True)
+    for axis, what in zip(axes, ("write", "fsync"), strict=True):
+        for k, (bench, label) in enumerate(zip(benches, labels, strict=True)):
+            _distribution(axis, getattr(bench, f"{what}_s"), label, _COLOURS[k % len(_COLOURS)])
+        _log_log(axis)
+        axis.set_title(what, fontsize=10)
+    if path is not None:
+        figure.write(Path(path))
+    return figure  # type: ignore[no-any-return]
+
+
+def _title(bench: NasBench) -> str:
+    asked = (
+        "at full speed" if bench.asked_bytes_per_s is None else f"at {format_rate(bench.asked_bytes_per_s)}"
+    )
+    kind = f", {bench.mount.file_system}" if bench.mount is not None else ""
+    stalls = f"{len(bench.stalls)} stall{'' if len(bench.stalls) == 1 else 's'}"
+    return f"{bench.directory}{kind}: {format_duration(bench.observed_s)} {asked}, {stalls}"
+
+
+def _latencies(axis: Any, bench: NasBench, unit_s: float) -> None:
+    line = bench.timeline
+    for values, label, colour in ((line.write_max_s, "write", _WRITE), (line.fsync_max_s, "fsync", _FSYNC)):
+        at = np.array([(k + 0.5) * line.step_s / unit_s for k, v in enumerate(values) if v])
+        axis.semilogy(at, [v for v in values if v], ".", ms=4, color=colour, label=label)
+    for k, stall in enumerate(bench.stalls):
+        edges = stall.at_s / unit_s, (stall.at_s + stall.for_s) / unit_s
+        axis.axvspan(*edges, color=_STALL, alpha=0.25, lw=0, label="stall" if k == 0 else None)
+    axis.axhline(_STALL_S, color=_STALL, lw=0.8, ls=":")
+    axis.set_ylabel(f"longest call in {format_duration(line.step_s)} (s)")
+    axis.set_xlim(0, max(bench.observed_s, line.step_s) / unit_s)
+    axis.grid(alpha=0.3)
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(loc="upper right", ncols=3, fontsize=9)
+
+
+def _backlog(axis: Any, bench: NasBench, unit_s: float) -> None:
+    axis.set_ylabel("backlog (MiB)")
+    axis.grid(alpha=0.3)
+    if bench.asked_bytes_per_s is None or bench.ring_needed_bytes is None:
+        axis.text(
+            0.5, 0.5, "at full speed nothing is offered: no backlog", transform=axis.transAxes, ha="center"
+        )
+        axis.set_yticks([])
+        return
+    at = (np.arange(len(bench.timeline.backlog_bytes)) + 0.5) * bench.timeline.step_s / unit_s
+    mib = np.array(bench.timeline.backlog_bytes) / 2**20
+    axis.fill_between(at, mib, step="mid", color=_BACKLOG, alpha=0.5, lw=0)
+    needed = bench.ring_needed_bytes / 2**20
+    axis.axhline(needed, color=_NEED, lw=1, ls="--")
+    label = f"ring needed: {format_size(bench.ring_needed_bytes)}"
+    axis.text(0.995, needed, label, transform=axis.get_yaxis_transform(), ha="right", va="bottom", fontsize=9)
+    axis.set_ylim(0, 1.25 * max(needed, 1e-3))
+
+
+def _distribution(axis: Any, latencies: Latencies, label: str, colour: str) -> None:
+    """Draw which share of calls took longer: stalls are at the right, where a percentile would hide them."""
+    if latencies.count == 0:
+        return
+    found = LatencyHistogram.from_json(latencies.buckets)
+    most = 1 - 1 / latencies.count
+    shares = _SHARES[most >= _SHARES]
+    at = [found.percentile(100 * share) for share in shares]
+    times = np.array([*at, found.percentile(100)], dtype=float)
+    longer = np.append(1 - shares, 0.7 / latencies.count)
+    axis.loglog(
+        times, longer, color=colour, lw=1.6, label=f"{label} ({latencies.count:,})", drawstyle="steps-pre"
+    )
+    axis.plot(times[-1], longer[-1], "o", ms=4, color=colour)
+
+
+def _log_log(axis: Any) -> None:
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    axis.axvline(_STALL_S, color=_STALL, lw=0.8, ls=":")
+    axis.set_xlabel("duration (s)")
+    axis.set_ylabel("share of calls that took longer")
+    axis.set_yticks(list(_decades(axis)))
+    axis.set_yticklabels([_share(v) for v in axis.get_yticks()])
+    axis.minorticks_off()
+    axis.grid(alpha=0.3)
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(loc="upper right", fontsize=9)
+
+
+def _decades(axis: Any) -> Iterator[float]:
+    low = axis.get_ylim()[0]
+    for exponent in range(0, -8, -1):
+        if 10.0**exponent >= low:
+            yield 10.0**exponent
+
+
+def _share(value: float) -> str:
+    return f"{100 * value:.4g} %"
+
+
+def draw_hours(found: Bygone, path: str | os.PathLike[str] | None = None) -> Figure:
+    """Draw a destination's stalls by hour of day: how much of the time observed, and the longest."""
+    figure: Any = new_figure((9, 5.5), windowed=False)
+    upper, lower = figure.subplots(2, 1, sharex=True)
+    at = np.arange(24) + 0.5
+    share = [100 * h.stalled_s / h.observed_s if h.observed_s else 0.0 for h in found.hours]
+    upper.bar(at, share, width=0.85, color=_STALL, alpha=0.7)
+    upper.set_ylabel("stalled (% of the time)")
+    lower.bar(at, [h.longest_s for h in found.hours], width=0.85, color=_WRITE)
+    lower.set_ylabel("longest stall (s)")
+    for hour in found.hours:
+        if not hour.observed_s:
+            for axis in (upper, lower):
+                axis.axvspan(hour.hour, hour.hour + 1, color="#eeeeee", lw=0, zorder=0)
+    lower.set_xlabel("hour of day, local time (grey: nothing observed)")
+    lower.set_xticks(range(0, 25, 3))
+    lower.set_xlim(0, 24)
+    for axis in (upper, lower):
+        axis.grid(axis="y", alpha=0.3)
+    upper.set_title(f"{found.destination}: {format_duration(found.observed_s)} observed", fontsize=11)
+    if path is not None:
+        figure.write(Path(path))
+    return figure  # type: ignore[no-any-return]

@@ -1,0 +1,139 @@
+"""The writer process from outside: starting it, hearing it, leaving it behind when the destination holds it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+
+from fastcap._ring import Ring
+from fastcap.nasbench.policy import CATCH_UP
+from fastcap.ringsize import SHM
+from fastcap.wire import Closed, Message, pair
+
+_NOISE_BYTES = 8 << 20
+_REMOVE_S = 2.0
+_REMOVE = "import os, sys; os.unlink(sys.argv[1])"
+
+
+class WriterProcess:
+    """A running `fastcap.nasbench.writer`, with a ring of noise to write from. A context manager.
+
+    Parameters
+    ----------
+    message : dict
+        What it is to do.
+    """
+
+    def __init__(self, message: Message) -> None:
+        self.name: str | None = None  # of its file, if that could not be taken away
+        self._directory: str = message["directory"]
+        self.ring = _ring_of_noise(max(_NOISE_BYTES, CATCH_UP * message["block_bytes"]))
+        self.channel, theirs = pair()
+        fds = [theirs.fileno(), self.ring.control_fd, self.ring.data_fd, self.ring.events_fd]
+        argv = [sys.executable, "-P", "-m", "fastcap.nasbench.writer", *map(str, fds)]
+        null = subprocess.DEVNULL
+        self.process = subprocess.Popen(argv, pass_fds=fds, stdin=null, stdout=null, start_new_session=True)
+        theirs.close()
+        self.channel.send(message)
+
+    @property
+    def busy_since_ns(self) -> int:
+        """Since when it is in a system call on the destination; 0: in none."""
+        return int(self.ring.slot_state(0)["busy_since_ns"])
+
+    def receive(self, timeout_s: float) -> Message | None:
+        """Return its next message, None when the time is over.
+
+        Raises
+        ------
+        Closed
+            It has ended.
+        """
+        got = self.channel.receive(timeout_s)
+        return None if got is None else got[0]
+
+    def stop(self) -> None:
+        """Tell it to come to an end."""
+        with contextlib.suppress(Closed):
+            self.channel.send({"op": "stop"})
+
+    def __enter__(self) -> WriterProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.channel.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(_REMOVE_S if self.busy_since_ns == 0 else 0)
+        if self.process.poll() is None:
+            self.process.send_signal(
+                signal.SIGKILL
+            )  # what holds it in the kernel lets it die, sooner or later
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(_REMOVE_S)
+        if self.name is not None and self.process.poll() != 0:
+            _remove(os.path.join(self._directory, self.name))
+        self.ring.close()
+
+
+def _ring_of_noise(size: int) -> Ring:
+    """Make a ring that holds bytes no disk can compress; its files have no names any more."""
+    folder = tempfile.mkdtemp(prefix="fastcap-bench-", dir=SHM)
+    try:
+        dir_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            ring = Ring.create(dir_fd, size)
+        finally:
+            os.close(dir_fd)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    ring.allocate(size)
+    os.pwrite(ring.data_fd, os.urandom(size), 0)
+    return ring
+
+
+def _remove(path: str) -> None:
+    """Remove a file, in a process that may be left behind: the destination may be stalled."""
+    remover = subprocess.Popen(
+        [sys.executable, "-S", "-c", _REMOVE, path], stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        remover.wait(_REMOVE_S)
+
+
+class Interruption:
+    """Counts SIGINT, SIGTERM and SIGHUP while it is entered; after the first, the next one acts as before.
+
+    Elsewhere than in the main thread it does nothing.
+    """
+
+    _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __init__(self) -> None:
+        self.came = False
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> Interruption:
+        import threading
+
+        if threading.current_thread() is threading.main_thread():
+            for number in self._SIGNALS:
+                if signal.getsignal(number) != signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def _note(self, number: int, frame: object) -> None:
+        self.came = True
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+        self._before.clear()
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()

@@ -1,0 +1,323 @@
+"""``bench nas``: injected stalls are found with their lengths, the ring they need is told, nothing is left."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_runs import CommandLine
+from support.needs import requires_fuse, requires_root
+from support.waiting import wait_until
+
+import fastcap as fc
+from fastcap.histogram import LatencyHistogram
+from fastcap.nasbench import leftovers
+from fastcap.nasbench.model import NasBench, load_bench
+
+MB = 10**6
+MIB = 1 << 20
+Mount = Callable[..., Any]
+pytest_plugins = ("command_line",)
+
+
+@pytest.fixture(autouse=True)
+def own_history(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+
+
+def bench(directory: Path, **options: Any) -> NasBench:
+    return fc.bench_nas(directory, **{"seconds": 2, **options})
+
+
+def measured_stalls(found: NasBench) -> list[tuple[str, float]]:
+    return [(s.call, s.for_s) for s in found.stalls]
+
+
+# -- stalls and the ring ------------------------------------------------------------------------------------
+
+
+@requires_fuse
+def test_each_injected_stall_is_found_with_its_length(faultfs: Mount) -> None:
+    fs = faultfs()
+    fs.stall("write", seconds=2.5, after=20)
+    fs.stall("fsync", seconds=1.5, after=14)
+    fs.stall("write", seconds=2.0, after=90)
+
+    found = bench(fs.mount, seconds=11, fsync_every="2MiB")
+
+    told = sorted((e.start_ns, e.op, (e.end_ns - e.start_ns) * 1e-9) for e in fs.log("stall"))
+    assert len(told) == 3
+    big = [s for s in found.stalls if s.for_s > 1]
+    assert [s.call for s in big] == [op for _, op, _ in told]
+    for stall, (_, _, length_s) in zip(big, told, strict=True):
+        assert stall.for_s == pytest.approx(length_s, rel=0.05)
+    begins = [start * 1e-9 for start, _, _ in told]
+    for stall, begin in zip(big[1:], begins[1:], strict=True):
+        assert stall.at_s - big[0].at_s == pytest.approx(begin - begins[0], abs=0.1)
+
+
+@requires_fuse
+def test_the_ring_told_is_the_least_that_bears_the_stall(faultfs: Mount, tmp_path: Path) -> None:
+    """The truth is a capture's: the same stall, a ring a tenth larger loses nothing, one a tenth smaller does."""
+    fs = faultfs()
+    stall_s, rate = 2.5, 16 * MB
+    fs.stall("write", seconds=stall_s, after=16)
+
+    needed = bench(fs.mount, seconds=6, rate=rate, fsync_every="1MiB").ring_needed_bytes
+
+    assert needed is not None
+    assert needed == pytest.approx(rate * stall_s + MIB, rel=0.1)
+    for share, loses in ((1.1, False), (0.9, True)):
+        fs.clear()
+        fs.stall("write", seconds=stall_s, path="*.part", after=16)
+        with fc.open("sim://?rate=2MHz&pattern=counter", ring=int(needed * share)) as board:
+            report = board.record("6s", fs.mount, fsync_every="1MiB", name=f"share{share}").report
+        assert (report.words_lost > 0) is loses, share
+
+
+def test_the_offered_load_goes_on_while_a_write_is_stuck(faultfs: Mount) -> None:
+    """No coordinated omission: a call that never returns is a stall and a growing backlog."""
+    fs = faultfs()
+    fs.stall("write", after=8)
+
+    found = bench(fs.mount, seconds=3, fsync_every="1MiB")
+
+    (stall,) = found.stalls
+    assert stall.ongoing
+    assert stall.at_s + stall.for_s > 3
+    assert found.ring_needed_bytes == pytest.approx(16 * MB * (3 - stall.at_s), rel=0.1)
+    assert any("had not returned" in warning for warning in found.warnings)
+    assert not any(fit.fits for fit in found.fits if fit.measured)
+    fs.clear()
+    wait_until(lambda: not list(fs.backing.iterdir()), 10, "the file of the killed writer to vanish")
+
+
+@requires_fuse
+def test_a_failing_write_is_told_and_tried_again(faultfs: Mount) -> None:
+    fs = faultfs()
+    fs.error("write", errno.EIO, after=8, count=2)
+
+    found = bench(fs.mount, seconds=3)
+
+    assert [e.text for e in found.errors if "Input/output error" in e.text]
+    assert found.rate_bytes_per_s > 10 * MB  # what the errors held up was made good
+
+
+# -- figures -----------------------------------------------------------------------------------------------
+
+
+def test_a_paced_bench_offers_what_was_asked_for(tmp_path: Path) -> None:
+    found = bench(tmp_path, rate="2MHz", seconds=2)
+
+    assert found.asked_bytes_per_s == 16 * MB
+    assert found.observed_s == pytest.approx(2, abs=0.05)
+    assert found.bytes <= 32 * MB
+    assert found.rate_bytes_per_s == pytest.approx(16 * MB, rel=0.5)
+    assert found.ring_needed_bytes is not None
+    assert found.ring_needed_bytes == max(found.timeline.backlog_bytes)
+    two_mhz = next(fit for fit in found.fits if fit.rate_hz == 2e6)
+    assert two_mhz.measured
+    assert two_mhz.ring_needed_bytes == found.ring_needed_bytes
+
+
+def test_percentiles_are_those_of_the_histogram_it_carries(tmp_path: Path) -> None:
+    found = bench(tmp_path, rate="max", seconds=1, span="64MiB")
+
+    whole = LatencyHistogram.from_json(found.write_s.buckets)
+    assert whole.count == found.write_s.count > 20
+    for name, percent in (("p50", 50), ("p90", 90), ("p99", 99), ("p999", 99.9), ("p9999", 99.99)):
+        assert getattr(found.write_s, name) == whole.percentile(percent)
+    assert found.write_s.max == max(v for v in found.timeline.write_max_s if v is not None)
+    assert found.write_s.error == 1 / 256
+    assert found.ring_needed_bytes is None
+    assert found.bytes > found.span_bytes == 64 * MIB  # it went round
+
+
+def test_a_span_beyond_half_of_what_is_free_is_refused(tmp_path: Path) -> None:
+    free = os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize
+
+    with pytest.raises(fc.SinkError, match=r"more than half of the \d+ bytes free .* use --span \d+ or less"):
+        bench(tmp_path, span=free)
+    assert not list(tmp_path.iterdir())
+
+
+@requires_root
+def test_on_a_small_disk_the_span_shrinks_and_says_so(loopdisk: Callable[..., Any]) -> None:
+    disk = loopdisk("96MiB")
+
+    found = bench(disk.mount, rate="max", seconds=1)
+
+    assert found.span_bytes < 48 * MIB
+    assert not found.errors
+    assert any("are free: writes went round within" in warning for warning in found.warnings)
+    assert found.mount is not None
+    assert found.mount.file_system == "ext4"
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({"rate": "0"}, "rate above 0"),
+        ({"rate": "16M"}, "16M"),
+        ({"seconds": 0}, "at least 0.1"),
+        ({"block": 1000}, "multiple of 4096"),
+        ({"block": "1GiB"}, "from 4KiB to 64MiB"),
+        ({"fsync_every": "4KiB"}, "below a block"),
+        ({"span": "64KiB"}, "span 64KiB is below"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_anything_is_touched(
+    options: dict[str, Any], what: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=what):
+        bench(tmp_path / "not there", **options)
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_destination_that_cannot_be_used_is_named(there: bool, tmp_path: Path) -> None:
+    path = tmp_path / "place"
+    if there:
+        path.write_text("a file")
+    with pytest.raises(fc.SinkError, match=f"cannot use {path}"):
+        bench(path)
+
+
+# -- leaving nothing behind ----------------------------------------------------------------------------------
+
+
+def test_nothing_is_left_of_a_bench(tmp_path: Path) -> None:
+    before = set(Path("/dev/shm").glob("fastcap-bench-*"))
+    bench(tmp_path, seconds=1)
+
+    assert not list(tmp_path.iterdir())
+    assert set(Path("/dev/shm").glob("fastcap-bench-*")) == before
+
+
+@pytest.mark.parametrize("victim", ["command", "writer", "both"])
+def test_nothing_is_left_of_a_killed_bench(victim: str, cli: CommandLine, tmp_path: Path) -> None:
+    process = cli.start("bench", "nas", tmp_path, "--seconds", "60")
+    (writer,) = wait_until(lambda: cli.processes("nasbench.writer"), 20, "the writer to start")
+    wait_until(lambda: deleted_file_of(writer, tmp_path), 20, "the writer to have its file")
+    if victim != "command":
+        os.kill(writer, signal.SIGKILL)
+    if victim != "writer":
+        os.kill(process.pid, signal.SIGKILL)
+
+    done = cli.finish(process)
+    wait_until(lambda: not cli.processes(), 10, "every process to end")
+
+    assert not list(tmp_path.iterdir())
+    if victim == "writer":
+        assert done.status == 1
+        assert "the bench's writer ended before its time" in done.error
+
+
+def deleted_file_of(pid: int, directory: Path) -> bool:
+    """Tell whether a process has a file in the directory open whose name is gone."""
+    links = []
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            links.append(os.readlink(entry))
+        except OSError:
+            continue
+    return any(link.startswith(f"{directory}/") and link.endswith(" (deleted)") for link in links)
+
+
+@requires_fuse
+def test_a_file_whose_name_cannot_be_taken_away_is_removed_at_the_end(faultfs: Mount) -> None:
+    fs = faultfs()
+    fs.error("unlink", errno.EBUSY)  # while it is open, as some network disks have it
+    fs.error("rename", errno.EBUSY, count=1)
+
+    found = bench(fs.mount, seconds=1)
+
+    assert found.rate_bytes_per_s > 0
+    assert not list(fs.backing.iterdir())
+
+
+def test_a_dead_bench_s_file_is_removed_by_the_next_and_a_living_one_s_is_not(tmp_path: Path) -> None:
+    living = tmp_path / leftovers.new_name()
+    dead = tmp_path / living.name.replace(f"_{os.getpid()}_", f"_{os.getpid()}_9")
+    elsewhere = tmp_path / ".fastcap-bench-another-host_1_1.tmp"
+    for path in (living, dead, elsewhere):
+        path.write_bytes(b"x")
+
+    found = bench(tmp_path, seconds=1)
+
+    assert {p.name for p in tmp_path.iterdir()} == {living.name, elsewhere.name}
+    assert "1 file(s) of benches that were killed have been removed" in found.warnings
+
+
+# -- the command ---------------------------------------------------------------------------------------------
+
+
+def test_json_holds_what_the_contract_says_and_can_be_read_back(
+    clean_cli: CommandLine, tmp_path: Path
+) -> None:
+    done = clean_cli("bench", "nas", tmp_path, "--seconds", "1", "--json")
+
+    assert done.status == 0
+    fields = {"rate_bytes_per_s", "write_s", "fsync_s", "stalls", "ring_needed_bytes", "observed_s"}
+    assert fields <= done.json.keys()
+    kept = tmp_path / "kept.json"
+    kept.write_text(done.out)
+    assert load_bench(kept).to_dict() == done.json
+
+
+def test_ctrl_c_ends_early_with_what_was_seen(clean_cli: CommandLine, tmp_path: Path) -> None:
+    process = clean_cli.start("bench", "nas", tmp_path, "--seconds", "60", "--json")
+    (writer,) = wait_until(lambda: clean_cli.processes("nasbench.writer"), 20, "the writer to start")
+    wait_until(lambda: deleted_file_of(writer, tmp_path), 20, "the writer to have its file")
+    began = time.monotonic()
+    wait_until(lambda: time.monotonic() - began > 1, 5, "a second of observing")
+    process.send_signal(signal.SIGINT)
+
+    done = clean_cli.finish(process)
+
+    assert done.status == 130
+    assert done.json["interrupted"]
+    assert 0.5 < done.json["observed_s"] < 50
+    assert done.json["bytes"] > 0
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "what"),
+    [
+        (("/nowhere/at/all",), 1, "cannot use /nowhere/at/all: No such file"),
+        (("/tmp", "--rate", "fast"), 2, "'fast' is not a rate"),
+        (("/tmp", "--plot", "picture.txt"), 2, "--plot picture.txt is no picture's name"),
+        (("/tmp", "--html", "/nowhere/page.html"), 2, "/nowhere is no directory to write in"),
+    ],
+)
+def test_wrong_usage_is_one_line_with_the_value(
+    args: tuple[str, ...], status: int, what: str, clean_cli: CommandLine
+) -> None:
+    done = clean_cli("bench", "nas", "--seconds", "1", *args)
+
+    assert done.status == status
+    assert what in done.error
+
+
+def test_pictures_and_pages_are_written_and_complete(clean_cli: CommandLine, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    picture, page = tmp_path / "nas.png", tmp_path / "nas.html"
+    place = tmp_path / "a<b>&c"
+    place.mkdir()
+
+    done = clean_cli("bench", "nas", place, "--seconds", "1", "--plot", picture, "--html", page)
+
+    assert done.status == 0
+    assert picture.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    text = page.read_text()
+    assert "a&lt;b&gt;&amp;c" in text
+    assert "a<b>" not in text
+    assert "data:image/png;base64," in text
+    assert "http" not in text  # nothing from elsewhere
+    assert json.dumps(str(place))[1:-1] in done.out

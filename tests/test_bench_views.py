@@ -1,0 +1,275 @@
+"""What is made of benches: estimates for other rates, warnings of mounts, comparisons, the past by hour of day."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from cli_runs import CommandLine
+
+import fastcap as fc
+from fastcap import history
+from fastcap.histogram import LatencyHistogram
+from fastcap.nasbench.bygone import bygone, describe
+from fastcap.nasbench.estimate import Service, backlog_at
+from fastcap.nasbench.model import Fit, Latencies, Mount, NasBench, Stall, Timeline, load_bench
+from fastcap.nasbench.mounts import warnings_of
+from fastcap.nasbench.policy import LEAST_RING_BYTES, Offer, SyncPolicy
+from fastcap.nasbench.tally import Steps, Tally
+
+MB = 10**6
+MIB = 1 << 20
+S = 10**9
+pytest_plugins = ["command_line"]
+
+
+@pytest.fixture(autouse=True)
+def own_history(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+
+
+def latencies(*seconds: float) -> Latencies:
+    h = LatencyHistogram()
+    for value in seconds:
+        h.record(int(value * S))
+    p = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p999": 99.9, "p9999": 99.99}
+    found = {name: h.percentile(at) for name, at in p.items()}
+    return Latencies(**found, max=max(seconds), count=h.count, error=1 / 256, buckets=h.to_json())
+
+
+def made(**changes: Any) -> NasBench:
+    """Return a bench of 30 s at 16 MB/s with one stall."""
+    whole = NasBench(
+        directory="/mnt/nas", started="2026-11-22T03:10:00+00:00", observed_s=30.0, asked_bytes_per_s=16.0 * MB,
+        rate_bytes_per_s=15.9 * MB, busy_bytes_per_s=200.0 * MB, bytes=480 * MB, span_bytes=2 << 30,
+        block_bytes=MIB, fsync_every_bytes=None, write_s=latencies(0.001, 0.002, 3.0),
+        fsync_s=latencies(0.01, 0.02), stalls=[Stall(10.0, 3.0, "write")], ring_needed_bytes=50 * MIB,
+        ring_recommended_bytes=75 * MIB, margin=1.5, fits=[Fit(2e6, 16.0 * MB, True, 11.2, 50 * MIB, True, "")],
+        timeline=Timeline(10.0, [0.002, 3.0, 0.001], [0.01, None, 0.02], [MIB, 50 * MIB, MIB]),
+        mount=Mount("nfs4", "nas:/vol", "/mnt/nas", ["rw", "hard"]), warnings=[], errors=[], interrupted=False,
+        host="lab", fastcap="0.1.0",
+    )  # fmt: skip
+    return msgspec.structs.replace(whole, **changes)
+
+
+def write(path: Path, bench: NasBench) -> Path:
+    path.write_text(json.dumps(bench.to_dict()))
+    return path
+
+
+# -- the offered load and its backlog ------------------------------------------------------------------------
+
+
+def test_the_offer_runs_by_the_clock_in_whole_words_and_ends() -> None:
+    offer = Offer(16e6, start_ns=5 * S, end_ns=7 * S)
+
+    assert offer.by(4 * S) == 0
+    assert offer.by(6 * S) == 16 * MB
+    assert offer.by(6 * S + 400) == 16 * MB
+    assert offer.by(6 * S + 500) == 16 * MB + 8
+    assert offer.by(60 * S) == 32 * MB
+    assert offer.by(offer.when_ns(MIB)) >= MIB
+
+
+def test_backlog_is_what_was_offered_and_is_not_durable_yet() -> None:
+    tally = Tally(Offer(16e6, start_ns=0, end_ns=60 * S))
+
+    tally.call("write", 1 * S, S // 10, 8 * MB)
+    assert tally.peak_bytes == 0  # a write alone gives no memory back
+    tally.call("fsync", 2 * S, S, 8 * MB)
+    assert tally.peak_bytes == 48 * MB  # up to the fsync's return
+    tally.call("fsync", 4 * S, S // 2, 64 * MB)
+    assert tally.peak_bytes == 64 * MB  # 72 offered, 8 durable
+    tally.end(5 * S, 0)
+
+    assert tally.peak_bytes == 64 * MB
+    assert max(tally.timeline().backlog_bytes) == 64 * MB
+    assert tally.stalls == [Stall(2.0, 1.0, "fsync"), Stall(4.0, 0.5, "fsync")]
+
+
+def test_a_night_is_as_many_numbers_as_a_minute_and_keeps_the_worst() -> None:
+    steps = Steps()
+    for second in range(86_400):
+        steps.add("write", second * S, 9 * S if second == 40_000 else 1000)
+
+    kept = steps.values["write"]
+    assert len(kept) <= 1024
+    assert [k for k, v in enumerate(kept) if v == 9 * S] == [40_000 * S // steps.step_ns]
+    assert len(kept) * steps.step_ns >= 86_400 * S
+
+
+def test_the_distance_between_fsyncs_is_a_capture_s_with_the_least_ring() -> None:
+    policy = SyncPolicy(16e6, None)
+    assert policy.distance(0) == LEAST_RING_BYTES // 8
+    assert policy.distance(512 * MIB) == 64 * MIB  # an eighth of the ring that bears this
+    given = SyncPolicy(16e6, MIB)
+    assert given.distance(0) == MIB
+    given.synced(S // 10)
+    assert given.distance(0) == 3_200_000  # an fsync of 100 ms: twice what comes meanwhile
+    assert given.due(3_200_000, 0, 0)
+    assert not given.due(3_199_999, 0, 0)
+    assert given.due(8, 0, S)
+
+
+# -- other rates ---------------------------------------------------------------------------------------------
+
+
+def test_backlog_of_another_rate_walks_along_the_stalls() -> None:
+    stalls = [Stall(10.0, 2.0, "write"), Stall(13.0, 2.0, "write")]
+    alone = backlog_at(80e6, 1e12, stalls, 0.0) - 80e6 * 0.5
+
+    assert alone == pytest.approx(160e6)  # caught up between the two
+    assert backlog_at(80e6, 100e6, stalls, 0.0) - 40e6 == pytest.approx(160e6 - 20e6 + 160e6)
+    assert backlog_at(80e6, 80e6, [], 0.1) == pytest.approx(48e6)
+
+
+def test_what_a_destination_cannot_take_does_not_fit() -> None:
+    service = Service(100e6, [Stall(0.0, 10.0, "write")], 20.0, 0.01, 16e6, 160 * MB)
+
+    fits = {fit.rate_hz: fit for fit in service.fits()}
+    assert fits[2e6].fits
+    assert fits[2e6].measured
+    assert fits[2e6].headroom == pytest.approx(50 / 16, rel=1e-3)  # it stalls half of the time
+    assert not fits[10e6].fits
+    assert "takes 50 MB/s" in fits[10e6].why
+    most = max(rate for rate, fit in fits.items() if fit.fits)
+    assert most == pytest.approx(50e6 / 1.1 / 8, rel=0.01)
+
+
+def test_a_ring_that_no_memory_holds_does_not_fit() -> None:
+    fit = Service(1e9, [Stall(0.0, 40_000.0, "write")], 1e6, 0.0, None, None).fit(2e6)
+
+    assert not fit.fits
+    assert "room for a ring of" in fit.why
+
+
+# -- mounts --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("file_system", "options", "what"),
+    [
+        ("nfs4", "rw,soft,proto=tcp", "soft NFS mount"),
+        ("nfs", "rw,softerr", "soft NFS mount"),
+        ("nfs4", "rw,hard,noac", "'noac'"),
+        ("nfs", "rw,hard,proto=udp", "over UDP"),
+        ("cifs", "rw,soft", "soft CIFS mount"),
+        ("ext4", "rw,sync", "mounted with 'sync'"),
+        ("tmpfs", "rw", "memory, not a disk"),
+        ("nfs4", "rw,hard,proto=tcp", None),
+        ("cifs", "rw,hard", None),
+        ("ext4", "rw,relatime", None),
+    ],
+)
+def test_mount_options_that_hurt_are_named(file_system: str, options: str, what: str | None) -> None:
+    found = warnings_of(Mount(file_system, "nas:/vol", "/mnt", options.split(",")), None)
+
+    assert len(found) == (what is not None)
+    assert what is None or what in found[0]
+
+
+def test_an_automounter_above_is_named() -> None:
+    (found,) = warnings_of(Mount("nfs4", "nas:/vol", "/net/nas", ["rw", "hard"]), "/net")
+
+    assert "automounted below /net" in found
+
+
+# -- side by side --------------------------------------------------------------------------------------------
+
+
+def test_compare_shows_every_bench_and_ratios_over_the_first(clean_cli: CommandLine, tmp_path: Path) -> None:
+    a = write(tmp_path / "before.json", made())
+    b = write(
+        tmp_path / "after.json", made(rate_bytes_per_s=31.8 * MB, stalls=[], ring_needed_bytes=10 * MIB)
+    )
+    picture = tmp_path / "both.png"
+
+    done = clean_cli("bench", "compare", a, b, "--plot", picture, "--json")
+
+    assert done.status == 0
+    names = [
+        (b["name"], b["over_first"]["rate"], b["over_first"]["ring_needed"]) for b in done.json["benches"]
+    ]
+    assert names == [("before", 1.0, 1.0), ("after", 2.0, 0.2)]
+    rows = {line[:16].strip(): line[16:].split() for line in done.err.splitlines()}
+    assert rows["stalls"] == ["1", "0"]
+    assert rows["ring needed"] == ["50", "MiB", "10", "MiB"]
+    assert picture.stat().st_size > 5000
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "nothing", '{"kind": "fastcap bench nas"}'])
+def test_what_is_no_bench_is_refused_by_name(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(content)
+    with pytest.raises(fc.ConfigError, match=r"x\.json is no bench's JSON: .*bench nas DIR --json"):
+        load_bench(path)
+
+
+# -- the past ------------------------------------------------------------------------------------------------
+
+
+def capture(started: str, stalls: list[tuple[float, float]], **more: Any) -> dict[str, Any]:
+    entry = {"started": started, "destination": "/mnt/nas/run", "duration_s": 600.0, "rate_bytes_per_s": 16e6}
+    return entry | {"stalls": [{"at_s": at, "for_s": n} for at, n in stalls]} | more
+
+
+def local(hour: int, minute: int = 0) -> str:
+    from datetime import datetime
+
+    return datetime(2026, 11, 22, hour, minute).astimezone().isoformat()
+
+
+def test_stalls_are_counted_in_the_hour_of_day_they_fell_in() -> None:
+    history.append(
+        capture(local(3, 55), [(60.0, 2.0), (400.0, 5.0)], words_lost=7, high_water_bytes=90 * MIB)
+    )
+    history.append(capture(local(4, 30), [(1.0, 1.0)]))
+    history.append(capture(local(9), [(1.0, 60.0)], destination="/mnt/nasty"))
+
+    found = bygone("/mnt/nas")
+
+    hours = {h.hour: (h.observed_s, h.stalls, h.stalled_s, h.longest_s) for h in found.hours if h.observed_s}
+    assert hours == {3: (300.0, 1, 2.0, 2.0), 4: (900.0, 2, 6.0, 5.0)}
+    assert (found.captures, found.benches, found.words_lost) == (2, 0, 7)
+    assert found.worst_s == 5.0
+    assert found.worst_at is not None
+    assert found.worst_at[11:19] == "04:01:40"
+    assert [need.bytes for need in found.ring_needed] == [int(5.5 * 16e6), int(5.5 * 80e6)]
+    assert (found.backlog_bytes, found.backlog_rate) == (90 * MIB, 16e6)
+
+
+def test_a_bench_is_part_of_the_past(tmp_path: Path) -> None:
+    fc.bench_nas(tmp_path, seconds=1)
+    fc.bench_nas(tmp_path, seconds=1, remember=False)
+
+    found = bygone(tmp_path)
+
+    assert (found.captures, found.benches) == (0, 1)
+    assert sum(h.observed_s for h in found.hours) == pytest.approx(1, abs=0.1)
+
+
+def test_lines_that_make_no_sense_are_passed_over() -> None:
+    history.append(capture("yesterday", [(1.0, 1.0)]))
+    history.append(capture(local(3), [], duration_s="long"))
+    history.append({"destination": "/mnt/nas", "stalls": 3})
+    history.append({"destination": 5})
+
+    assert bygone("/mnt/nas").captures == 0
+    assert "no capture or bench to it is known" in "".join(describe(bygone("/mnt/nas")))
+
+
+def test_the_history_is_told_and_drawn(clean_cli: CommandLine, tmp_path: Path) -> None:
+    place = tmp_path / "nas"
+    place.mkdir()
+    assert clean_cli("bench", "nas", place, "--seconds", "1").status == 0
+    picture = tmp_path / "hours.png"
+
+    done = clean_cli("bench", "history", place, "--plot", picture, "--json")
+
+    assert done.status == 0
+    assert done.json["benches"] == 1
+    assert len(done.json["hours"]) == 24
+    assert picture.stat().st_size > 5000
