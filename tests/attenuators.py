@@ -20,7 +20,9 @@ def attenuator() -> Iterator[Callable[..., Pair]]:
 
         def make(at_exit: Any = "hold", **options: Any) -> Pair:
             driver = {
-                key: options.pop(key) for key in list(options) if key in ("calibration", "log", "identity")
+                key: options.pop(key)
+                for key in list(options)
+                if key in ("calibration", "log", "identity", "timeout_s")
             }
             if "says" in options:
                 options["identity"] = options.pop("says")
