@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 import cost
+import decoding
 import delays
 import live
 import losses
@@ -47,6 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     latency.add_argument("--block-words", type=int, default=4096)
     commands.add_parser("startup", help="exec to first byte; import").add_argument(
         "--rounds", type=int, default=7
+    )
+    commands.add_parser("decode", help="phase and radius beside numpy; the index kernel").add_argument(
+        "--rounds", type=int, default=9
     )
     replace = commands.add_parser("replace", help="killed readers")
     replace.add_argument("--kills", type=int, default=200)
@@ -88,6 +92,8 @@ def measure(given: argparse.Namespace) -> Iterable[Figure]:
         return delays.startup(given.rounds, given.to)
     if given.what == "replace":
         return losses.replace(given.rate, given.kills, given.seed)
+    if given.what == "decode":
+        return decoding.decode(given.rounds)
     if given.what == "reading":
         return reading.reading(given.gib, given.rounds, given.to)
     if given.what == "plot":
