@@ -259,11 +259,16 @@ def test_kernels_check_sizes_themselves(wrong):
         _decode.decode(words, wrong, None, 0, _decode.NO_M)
     with pytest.raises(ValueError):  # noqa: PT011
         _decode.decode(words, None, wrong, 0, _decode.NO_M)
-    for k in range(3):
-        with pytest.raises(ValueError):  # noqa: PT011
-            _decode.split(words, *(wrong if k == which else None for which in range(3)))
     with pytest.raises(ValueError, match="rows is of size 81"):
         _decode.index_rows(words, np.empty(81, np.uint8), 0, _decode.NO_M)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("i", np.int32), ("q", np.int32), ("m", np.int16)])
+def test_kernels_check_sizes_of_fields(name, kind):
+    words = walk(10)
+    for wrong in (np.empty(9, kind), np.empty(11, kind)):
+        with pytest.raises(ValueError, match=f"{name} is of size {wrong.size}; give 10"):
+            _decode.split(words, *(wrong if name == which else None for which in "iqm"))
 
 
 # -- other machines ----------------------------------------------------------------------------------------

@@ -113,11 +113,10 @@ static struct fc_row fc_rows_row(const struct fc_rows *rows)
 /* Words of the block begun; a word of which only some bytes have come is none yet. */
 static uint32_t fc_rows_begun(const struct fc_rows *rows) { return rows->summed + rows->pending_bytes / FC_WORD; }
 
-/* Let the block end here, where it has a word; its row. */
+/* Let the block end here, where it has a word; its row. Of `rows`, the carry alone is of use then. */
 static struct fc_row fc_rows_end(struct fc_rows *rows, const struct fc_level *level)
 {
     size_t n = rows->pending_bytes / FC_WORD;
-    rows->pending_bytes = 0;
     if (n)
         fc_rows_sum(rows, level, rows->pending, n);
     return fc_rows_row(rows);
