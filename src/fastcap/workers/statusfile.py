@@ -13,6 +13,7 @@ from typing import Any
 
 LOCK_DIRS = ("/run/lock", "/tmp")
 PREFIX = "fastcap-session-"
+_READS, _READ_AGAIN_S = 3, 0.002
 
 
 def directory() -> str:
@@ -45,6 +46,7 @@ class StatusFile:
         self._path = os.path.join(directory(), f"{PREFIX}{os.getuid()}-{self._base['session']}.json")
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         self._written = 0.0
+        self._told: list[tuple[Any, Any]] = []
         try:
             self._fd = os.open(self._path, flags, 0o644)
             os.fchmod(self._fd, 0o644)
@@ -54,10 +56,11 @@ class StatusFile:
         self.write([])
 
     def write(self, recordings: list[dict[str, Any]]) -> None:
-        """Say how the session's recordings stand, at most once a second."""
-        if self._fd < 0 or (recordings and time.monotonic() - self._written < 1.0):
+        """Say how the session's recordings stand: at once what begins or ends, the rest once a second."""
+        told = [(r.get("recording"), r.get("state")) for r in recordings]
+        if self._fd < 0 or (told and told == self._told and time.monotonic() - self._written < 1.0):
             return
-        self._written = time.monotonic()
+        self._written, self._told = time.monotonic(), told
         text = json.dumps({**self._base, "recordings": recordings, "at": time.time()}).encode()
         try:
             os.pwrite(self._fd, text, 0)
@@ -94,14 +97,25 @@ def _read(path: str) -> dict[str, Any] | None:
     except OSError:
         return None
     try:
-        content = json.loads(os.read(fd, 1 << 20))
+        content = _content(fd)
         try:
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
             alive = False
         except BlockingIOError:
             alive = True
     except ValueError:
-        return None  # being written at this moment, or not ours
+        return None  # not ours
     finally:
         os.close(fd)
     return {**content, "alive": alive} if isinstance(content, dict) else None
+
+
+def _content(fd: int) -> Any:
+    """Read the file; one that does not parse may be being written at this moment."""
+    for _ in range(_READS):
+        text = os.pread(fd, 1 << 20, 0)
+        try:
+            return json.loads(text)
+        except ValueError:
+            time.sleep(_READ_AGAIN_S)
+    return json.loads(text)
