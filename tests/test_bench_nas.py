@@ -100,14 +100,60 @@ def test_the_offered_load_goes_on_while_a_write_is_stuck(faultfs: Mount) -> None
 
 
 @requires_fuse
-def test_a_failing_write_is_told_and_tried_again(faultfs: Mount) -> None:
+def test_a_failing_write_is_told_and_made_good(faultfs: Mount) -> None:
     fs = faultfs()
     fs.error("write", errno.EIO, after=8, count=2)
 
     found = bench(fs.mount, seconds=3)
 
     assert [e.text for e in found.errors if "Input/output error" in e.text]
-    assert found.rate_bytes_per_s > 10 * MB  # what the errors held up was made good
+    assert found.rate_bytes_per_s > 10 * MB
+
+
+@requires_fuse
+def test_after_a_failed_fsync_everything_since_the_last_good_one_is_written_again(faultfs: Mount) -> None:
+    fs = faultfs()
+    fs.error("fsync", errno.EIO, after=2)
+
+    found = bench(fs.mount, seconds=4)
+
+    assert len(found.errors) == 1
+    assert "cannot fsync" in found.errors[0].text
+    assert found.bytes - 16 * MB * found.observed_s > 4 * MIB  # of 8 MiB between fsyncs
+
+
+@pytest.mark.netns
+def test_a_server_that_stops_is_a_stall_of_that_length(netdisk: Mount) -> None:
+    disk = netdisk()
+    stopped: list[float] = []
+
+    def pull(at_s: float, *_: Any) -> None:
+        if not stopped and at_s > 1:
+            disk.stop_server()
+            stopped.append(time.monotonic())
+        elif len(stopped) == 1 and time.monotonic() - stopped[0] > 3:
+            disk.cont_server()
+            stopped.append(time.monotonic())
+
+    found = bench(disk.mount, seconds=7, fsync_every="1MiB", progress=pull)
+
+    assert found.stalls, f"{found}\n{stopped}"
+    stall = max(found.stalls, key=lambda s: s.for_s)
+    assert stall.for_s == pytest.approx(stopped[1] - stopped[0], rel=0.05)
+    assert found.mount is not None
+    assert found.mount.file_system == "fuse.sshfs"
+
+
+@pytest.mark.netns
+def test_nothing_is_left_of_a_killed_bench_on_a_network_disk(cli: CommandLine, netdisk: Mount) -> None:
+    disk = netdisk()
+    process = cli.start("bench", "nas", disk.mount, "--seconds", "60")
+    wait_until(lambda: any(p.stat().st_size for p in disk.backing.iterdir()), 20, "the first bytes")
+    (writer,) = cli.processes("nasbench.writer")
+    os.kill(process.pid, signal.SIGKILL)
+    os.kill(writer, signal.SIGKILL)
+
+    wait_until(lambda: not list(disk.backing.iterdir()), 20, "the nameless file to be removed")
 
 
 # -- figures -----------------------------------------------------------------------------------------------
@@ -159,6 +205,21 @@ def test_on_a_small_disk_the_span_shrinks_and_says_so(loopdisk: Callable[..., An
     assert any("are free: writes went round within" in warning for warning in found.warnings)
     assert found.mount is not None
     assert found.mount.file_system == "ext4"
+
+
+@requires_root
+def test_when_others_need_the_room_the_file_grows_no_further(loopdisk: Callable[..., Any]) -> None:
+    disk = loopdisk("128MiB")
+    other = Path(disk.mount) / "other"
+
+    def fill(*_: Any) -> None:
+        if not other.exists():
+            other.write_bytes(bytes(60 * MIB))
+
+    found = bench(disk.mount, seconds=5, span="52MiB", progress=fill)
+
+    assert not found.errors
+    assert found.bytes > 52 * MIB
 
 
 @pytest.mark.parametrize(

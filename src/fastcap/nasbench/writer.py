@@ -13,6 +13,7 @@ import contextlib
 import errno
 import os
 import select
+import threading
 from typing import Any
 
 import msgspec
@@ -32,6 +33,7 @@ LEAST_SPAN_BYTES = 16 << 20
 _TELL_NS = 20_000_000
 _TELL_CALLS = 64
 _PAGE = 4096
+_ROOM_S = 1.0
 _NEEDS_NAME = ("btrfs",)  # fsync of a file without a name writes no log there: it would look too good
 
 
@@ -65,6 +67,7 @@ class Destination:
         self.mount, automount = mount_of(self.dir_fd)
         self.warnings = warnings_of(self.mount, automount)
         self.span_bytes = self._span(message["span_bytes"], message["span_given"])
+        self.crowded, self.grown = False, threading.Event()
         self.name: str | None = leftovers.new_name()
         self._create()
 
@@ -101,10 +104,17 @@ class Destination:
         os.close(self.fd)
         self.unlink()
 
-    def free_now(self) -> int:
-        """Return the bytes free at this moment. May block, as any call there."""
-        fs = os.fstatvfs(self.fd)
-        return fs.f_bavail * fs.f_frsize
+    def watch_room(self) -> None:
+        """Look at what is free while the file grows, in a thread: no call of the capture's own waits for it."""
+        threading.Thread(target=self._watch_room, name="room", daemon=True).start()
+
+    def _watch_room(self) -> None:
+        """Set `crowded` when others have taken half of what was free for them."""
+        least = self.free_bytes // (2 * SHARE)
+        while not self.crowded and not self.grown.wait(_ROOM_S):
+            with contextlib.suppress(OSError):
+                fs = os.fstatvfs(self.dir_fd)
+                self.crowded = fs.f_bavail * fs.f_frsize < least
 
 
 class Writer:
@@ -116,7 +126,7 @@ class Writer:
         start_ns = now_ns()
         self.offer = Offer(message["bytes_per_s"], start_ns, start_ns + int(message["seconds"] * 1e9))
         self.policy = SyncPolicy(message["bytes_per_s"], message["fsync_every"])
-        self.written = self.synced = self.longest = 0
+        self.written = self.synced = 0
         self.last_sync_ns = self.told_ns = start_ns
         self.calls: list[list[Any]] = []
 
@@ -181,16 +191,17 @@ class Writer:
         self.slot.advance(reached)
         self._note("fsync", start, took, reached)
         self._tell(now=False)
-        self._look_at_room()
+        self._mind_room()
 
-    def _look_at_room(self) -> None:
+    def _mind_room(self) -> None:
         """While the file grows: turn round early rather than take what others need by now."""
-        if self.longest < self.there.span_bytes:
-            self.longest = max(self.longest, min(self.written, self.there.span_bytes))
-            with contextlib.suppress(OSError):
-                least = self.there.free_bytes // (2 * SHARE)
-                if self.there.free_now() < least and self.longest >= LEAST_SPAN_BYTES:
-                    self.there.span_bytes = self.longest // _PAGE * _PAGE
+        if self.there.grown.is_set():
+            return
+        longest = min(self.written, self.there.span_bytes)
+        if self.there.crowded and longest >= LEAST_SPAN_BYTES:
+            self.there.span_bytes = longest // _PAGE * _PAGE
+        if longest >= self.there.span_bytes:
+            self.there.grown.set()
 
     def _failed(self, doing: str, error: int) -> None:
         """Tell, wait a little, and write everything since the last good fsync again, as a capture does."""
@@ -233,6 +244,7 @@ def _bench(channel: Channel, ring: Ring) -> None:
                 "mount": msgspec.to_builtins(there.mount),
             }
         )  # fmt: skip
+        there.watch_room()
         writer.run()
     finally:
         there.close()
