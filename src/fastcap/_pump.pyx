@@ -44,6 +44,7 @@ cdef enum:
     SCRATCH = 1 << 18           # where dropped bytes go
     GATHER = 1 << 18            # no nap lets more than this gather in the pipe, nor a quarter of what it holds
     LONG_NAP_NS = 1000000
+    SHORT_NAP_NS = 20000        # what going to sleep and waking costs
     POPULATE = 1 << 22          # first lap: memory is mapped ahead in such pieces
     TICK_MS = 100
     MAX_WRITE = 1 << 18         # of one write(2) into a pipe
@@ -247,10 +248,18 @@ cdef class Reader:
         return self._gather(n) if <uint64_t>n < room and self.rate > 0 else 1
 
     cdef int _gather(self, uint64_t n) noexcept nogil:
-        """After a read of ``n`` bytes that emptied the pipe: nap while more gather, if they come slowly enough."""
+        """After a read of ``n`` bytes that emptied the pipe: nap while more gather, if they come slowly enough.
+
+        A source that can wait may find half its pipe full: it and the reader then change places less often.
+        """
         cdef uint64_t pipe = self.ring.c.pipe_bytes
         cdef uint64_t most = GATHER if pipe == 0 else min(<uint64_t>GATHER, pipe // 4)
-        cdef uint64_t nap = min(<uint64_t>(most / self.rate), self.gather_ns)
+        cdef uint64_t nap
+        if self.can_wait:
+            most = max(most, pipe // 2)
+        nap = min(<uint64_t>(most / self.rate), self.gather_ns)
+        if self.can_wait and pipe and nap > SHORT_NAP_NS:
+            return self._nap(nap)
         if nap > LONG_NAP_NS or (nap > 30000 and n < SHORT_READ):
             return self._nap(nap)
         return 1
