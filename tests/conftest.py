@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -18,6 +19,8 @@ from tools import faultfs as _faultfs
 from tools import loopdisk as _loopdisk
 from tools import netdisk as _netdisk
 from tools.lifetime import leftovers
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests of hang-ups run under nohup, too
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -63,10 +63,10 @@ def with_num_words(argv: Sequence[str], words: int) -> tuple[str, ...]:
     Raises
     ------
     ValueError
-        ``words`` is not from 1 to 2**63 - 1.
+        ``words`` is not from 0 (endless) to 2**63 - 1.
     """
-    if not 1 <= words <= _INT64_MAX:
-        raise ValueError(f"length of {words} words is not from 1 to 2**63 - 1")
+    if not 0 <= words <= _INT64_MAX:
+        raise ValueError(f"length of {words} words is not from 0 (endless) to 2**63 - 1")
     part = board_part(argv)
     if part is None:
         return tuple(argv)

@@ -107,7 +107,7 @@ def build(recording: Any, segment: Json) -> Json:
         "checksum": checksum if segment["path"] else None,
         "source": recording.source_report(),
         "analysis": recording.analysis_result,
-        "meta": spec.get("meta", {}),
+        "meta": {**spec.get("meta", {}), **recording.meta_of(segment["path"])},
         "header": {"bytes": header_bytes, "error": recording.header_error},
         "odd_bytes": odd,
         "accounting": recording.accounting() if last else None,

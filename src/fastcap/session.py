@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from fastcap import errors
@@ -41,6 +41,8 @@ class Recording:
         self.reports: list[Message] = []
         self.outputs: list[Message] = []
         self.live: Message | None = None
+        self.windows_begun: dict[str, int] = {}  # first word of each, by name
+        self.windows_ended: set[str] = set()
 
     @property
     def over(self) -> bool:
@@ -173,6 +175,11 @@ class Session:
             self.notices = message["notices"]
         elif op == "sampled":
             r.sampled = True
+        elif op == "marked":
+            if "name" in message:
+                r.windows_begun[message["name"]] = message["first_word"]
+            if "ended" in message:
+                r.windows_ended.add(message["ended"])
         elif op == "file":
             r.files.append(message)
         elif op == "done":
@@ -203,6 +210,21 @@ class Session:
         r = self.recordings[number] = Recording(self, number)
         self._send({"op": "record", **spec, "recording": number}, fds)
         return r
+
+    def window(
+        self, recording: int, name: str, words: int, *, fifo_s: float, follows: bool, meta: Mapping[str, str]
+    ) -> None:
+        """Have a file ``name`` of so many words begin with what the board writes from now on.
+
+        ``follows``: where the window before it ends, if that is still to come. ``fifo_s``: how old a word may be
+        when it leaves the board.
+        """
+        window = {"name": name, "words": words, "fifo_s": fifo_s, "follows": follows, "meta": dict(meta)}
+        self._send({"op": "window", "recording": recording, **window})
+
+    def finish(self, recording: int) -> None:
+        """End a recording with the words that have come so far: it is complete."""
+        self._send({"op": "finish", "recording": recording})
 
     def attach(self) -> Ring:
         """Map the ring in this process, its data read-only.

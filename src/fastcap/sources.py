@@ -137,10 +137,10 @@ def resolve_source(
 
 
 def with_length(spec: SourceSpec, words: int) -> SourceSpec:
-    """Return a source that ends after ``words``: ``-q`` of a board's program is set, others are unchanged."""
+    """Return a source that ends after ``words`` (0: never): ``-q`` of a board's program is set, others stay."""
     if spec.argv is None or board_part(spec.argv) is None:
         return spec
-    return msgspec.structs.replace(spec, argv=with_num_words(spec.argv, words), num_words=words)
+    return msgspec.structs.replace(spec, argv=with_num_words(spec.argv, words), num_words=words or None)
 
 
 def check_startable(spec: SourceSpec) -> None:

@@ -87,10 +87,17 @@ def _sink(
     return {"directory": directory, "names": names, "checksum": checksum, "fsync_every": fsync_every, **rest}
 
 
-def _analysis(
-    analyse: str | Callable[..., Any] | None, statistics: bool, meta: dict[str, str], rate: list[int] | None,
-    timeout: Any, memory: Any, lossless: bool,
+def analysis(
+    analyse: str | Callable[..., Any] | None, *, statistics: bool = False, meta: Mapping[str, str] | None = None,
+    rate: list[int] | None = None, timeout: Any = ANALYSE_TIMEOUT, memory: Any = None, lossless: bool = True,
 ) -> dict[str, Any] | None:  # fmt: skip
+    """Return the message's part on analysis: the function, what it may take, what comes with it; None: no analysis.
+
+    Raises
+    ------
+    ConfigError, ValueError
+        The function's name, or a limit, makes no sense.
+    """
     timeout_s = None if timeout in (None, "none") else parse_duration_s(timeout)
     if timeout_s is not None and timeout_s <= 0:
         raise ValueError(f"analyse_timeout of {timeout} s: must be above 0, or None for no limit")
@@ -110,7 +117,7 @@ def _analysis(
         "analyse": analyse if isinstance(analyse, str) else None, "pickled": pickled, "path": os.getcwd(),
         "sys_path": [os.path.abspath(place) for place in sys.path],  # a pickled function names its module
         "skip_words": SKIP_WORDS, "word_bytes": 8, "hold": analyse is not None,
-        "meta": meta, "rate": rate, "timeout_s": None if timeout_s is None else float(timeout_s),
+        "meta": dict(meta or {}), "rate": rate, "timeout_s": None if timeout_s is None else float(timeout_s),
         "memory_bytes": memory_bytes, "lossless": lossless,
     }  # fmt: skip
 
@@ -159,10 +166,12 @@ def recording(
     checksum: str = "sha256", fsync_every: Any = None, on_full: str | None = None, check_first: bool = False,
     statistics: bool = False, stalls: Sequence[tuple[float, float]] = (), ring_bytes: int, live: bool = False,
     analyse_timeout: Any = ANALYSE_TIMEOUT, analyse_memory: Any = None, analyse_lossless: bool = True,
+    endless: bool = False,
 ) -> tuple[dict[str, Any], list[int]]:  # fmt: skip
     """Return the ``record`` message and the descriptors that go with it (the caller's to close).
 
     With ``live`` somebody waits for every word: the reader lets fewer of them gather, and wakes more often.
+    With ``endless`` the source runs until it is told to end, whatever the configuration says.
 
     Raises
     ------
@@ -171,12 +180,14 @@ def recording(
     """
     if on_full not in (None, "drop", "wait"):
         raise ValueError(f"on_full '{on_full}' is neither 'drop' nor 'wait'")
-    max_words, max_seconds = _length(source, length, samples)
+    max_words, max_seconds = (None, None) if endless else _length(source, length, samples)
     split_s = None if split is None else parse_duration_s(split)
     if split_s is not None and split_s <= 0:
         raise ValueError(f"split every {split} s: must be above 0")
     if max_words is not None:
         source = with_length(source, max_words)
+    elif endless:
+        source = with_length(source, 0)
     where = destination(to, source)
     started = datetime.now().astimezone()
     rate = source.sample_rate_hz
@@ -199,13 +210,14 @@ def recording(
         },
         "label": source.label, "command": list(source.argv) if source.argv else [source.label],
         "word_bytes": 8, "header": header, "rate": _pair(rate), "max_words": max_words,
-        "max_seconds": _pair(max_seconds), "split_seconds": _pair(split_s), "can_wait": can_wait,
+        "max_seconds": _pair(max_seconds), "split_seconds": _pair(split_s), "windows": None,
+        "can_wait": can_wait,
         "replay_bytes_per_s": float(source.replay_rate_hz * 8) if source.replay_rate_hz else 0.0,
         "gather_s": LIVE_GATHER_S if live else GATHER_S,
         "pipe_bytes": pipe_bytes(), "ring_bytes": ring_bytes, "sink": sink,
-        "analysis": _analysis(
-            analyse, statistics, {**source.details, **(meta or {})}, _pair(rate), analyse_timeout,
-            analyse_memory, analyse_lossless,
+        "analysis": analysis(
+            analyse, statistics=statistics, meta={**source.details, **(meta or {})}, rate=_pair(rate),
+            timeout=analyse_timeout, memory=analyse_memory, lossless=analyse_lossless,
         ),
         "meta": {**source.details, **(meta or {})}, "started": started.isoformat(),
         "lock_info": {

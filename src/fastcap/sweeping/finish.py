@@ -12,12 +12,13 @@ from typing import Any, Literal
 
 import msgspec
 
-from fastcap.capture import Capture
 from fastcap.errors import FastcapError
 from fastcap.report import exit_status
 from fastcap.sidecar import sidecar_path
+from fastcap.sweeping.analyst import Analyst
 from fastcap.sweeping.journal import Entry, Journal
 from fastcap.sweeping.order import Shot
+from fastcap.sweeping.recorder import Recorded
 from fastcap.sweeping.store import Store
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ class Sampled(msgspec.Struct, frozen=True):
     shot: Shot
     key: str
     attempt: int
-    capture: Capture
+    recorded: Recorded
     facts: dict[str, Any]  # what else the journal is to hold of it
 
 
@@ -53,6 +54,8 @@ class Finisher:
         the size that was captured; or also all of it read back and compared.
     saved : callable
         Called after each recording that is done; writes the results from time to time.
+    analyst : Analyst, optional
+        Analyses the files; without, the session has done that, and the reports say what came of it.
     """
 
     def __init__(
@@ -63,9 +66,11 @@ class Finisher:
         analyses: str | None,
         verify: Verify,
         saved: Callable[[], None],
+        analyst: Analyst | None = None,
     ) -> None:
         self._journal, self._store = journal, store
         self._analyses, self._verify, self._saved = analyses, verify, saved
+        self._analyst = analyst
         self._changed = threading.Condition()
         self._queue: deque[Sampled] = deque()
         self._failures: list[Failure] = []
@@ -113,9 +118,11 @@ class Finisher:
             self._ending = True
             self._changed.notify_all()
             if self._queue and self._error is None:
-                return False
+                return False  # an analyst at work ends with this program: its stdin closes
         while self._thread.is_alive():
             self._thread.join(LOOK_S)
+        if self._analyst is not None:
+            self._analyst.close()
         return True
 
     # -- the thread ----------------------------------------------------------------------------------
@@ -139,7 +146,7 @@ class Finisher:
     def _finish(self, sampled: Sampled) -> None:
         reason, entry = None, None
         try:
-            report = sampled.capture.report
+            report = sampled.recorded.report
             reason = fault(report) or _unverified(report, self._verify)
         except FastcapError as error:
             reason = str(error)
@@ -154,9 +161,14 @@ class Finisher:
                 self._done.append((sampled.shot, entry))
             self._changed.notify_all()
 
+    def _outcome(self, report: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str | None]:
+        if self._analyst is None:
+            return outcome(report["analysis"] or {})
+        return outcome({"function": self._analyst.call(report["path"])})
+
     def _told(self, sampled: Sampled, report: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the journal is to hold of a recording that is done."""
-        values, error = (None, None) if self._analyses is None else outcome(report)
+        values, error = (None, None) if self._analyses is None else self._outcome(report)
         return {
             "key": sampled.key, "attempt": sampled.attempt, "file": os.path.basename(report["path"]),
             "bytes": report["bytes"], "words": report["words"], "checksum": report["checksum"],
@@ -165,9 +177,8 @@ class Finisher:
         }  # fmt: skip
 
 
-def outcome(report: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str | None]:
+def outcome(analysis: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str | None]:
     """Return what the user's function gave, or why it gave nothing."""
-    analysis = report["analysis"] or {}
     function = analysis.get("function") or {}
     if "result" in function:
         return function["result"], None

@@ -6,35 +6,26 @@ verifying, analysing, journalling, saving results) goes on behind it.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from fastcap import spec
-from fastcap.errors import FastcapError, SweepError, WorkerError
+from fastcap.errors import FastcapError, SweepError
 from fastcap.sweeping.attempts import Attempts
 from fastcap.sweeping.axis import Axis
 from fastcap.sweeping.drive import Drive
 from fastcap.sweeping.finish import Failure, Finisher, Sampled
 from fastcap.sweeping.journal import Journal
 from fastcap.sweeping.order import Shot
-from fastcap.sweeping.plan import Analyse
-from fastcap.sweeping.room import Room, bytes_of
+from fastcap.sweeping.recorder import Recorded, Recorder
 from fastcap.sweeping.store import Store
 from fastcap.sweeping.tell import Teller
 
-if TYPE_CHECKING:
-    from fastcap.board import Board
-    from fastcap.capture import Capture
-
 logger = logging.getLogger(__name__)
 LOOK_S = 0.5
-GATHER_S = 0.002  # the source's end is noticed that much later at most: the next point waits for it
 StopWhen = Callable[[dict[str, Any]], object]
 
 
@@ -43,8 +34,9 @@ class Loop:
 
     Parameters
     ----------
-    board : Board
     axes : sequence of Axis
+    recorder : callable
+        Makes what records, given this loop.
     readings : mapping of str to callable
         Asked while a recording runs.
     stop_when : callable, optional
@@ -52,17 +44,17 @@ class Loop:
     """
 
     def __init__(
-        self, board: Board, axes: Sequence[Axis], folder: Path, *, analyse: Analyse, store: Store,
-        journal: Journal, finisher: Finisher, attempts: Attempts, teller: Teller,
-        readings: Mapping[str, Callable[[], Any]], stop_when: StopWhen | None,
+        self, axes: Sequence[Axis], *, store: Store, journal: Journal, finisher: Finisher, attempts: Attempts,
+        teller: Teller, recorder: Callable[[Loop], Recorder], readings: Mapping[str, Callable[[], Any]],
+        stop_when: StopWhen | None,
     ) -> None:  # fmt: skip
-        self._board, self._folder, self._analyse = board, folder, analyse
         self._store, self._journal, self._finisher = store, journal, finisher
         self._attempts, self._tell = attempts, teller
         self._readings, self._stop_when = readings, stop_when
         self._order = store.order
         self._drive = Drive(axes, self._order)
-        self._room = Room()
+        self._recorder = recorder(self)
+        self._numbers: dict[Shot, int] = {}  # of attempts that were prepared early
         self._session_told: str | None = None
         self._stopped = False
 
@@ -81,11 +73,11 @@ class Loop:
         try:
             self._all()
         except BaseException:
-            self._stop_source()
+            self._recorder.stop(self._tell.say)
             self._drain()
             raise
         finally:
-            self._room.close()
+            self._recorder.close()
         if self._stopped:
             return "stopped"
         return "complete" if all(self._store.is_done(shot) for shot in self._order) else "incomplete"
@@ -108,59 +100,58 @@ class Loop:
 
     def _shoot(self, shot: Shot) -> None:
         """Approach and record; what fails is noted and tried again."""
-        number = self._attempts.number(shot)
+        number = self._numbers.pop(shot, None) or self._attempts.number(shot)
         try:
             self._drive.go(shot.index)
         except Exception as error:  # a target may raise anything
             self._not_set(shot, number, error)
             return
         try:
-            capture, facts = self._record(shot, number)
+            recorded, facts = self._record(shot, number)
         except FastcapError as error:
             self._again(Failure(shot, number, str(error)))
-            self._mend(error)
+            self._recorder.forget_lost_session()
             return
-        self._finisher.put(Sampled(shot, self._order.key(shot), number, capture, facts))
+        self._finisher.put(Sampled(shot, self._order.key(shot), number, recorded, facts))
+        if not self._attempts.todo:
+            self._recorder.rest()
 
-    def _record(self, shot: Shot, number: int) -> tuple[Capture, dict[str, Any]]:
-        """Record one point; return when its source has ended."""
-        board, stem = self._board, self._order.stem(shot, number)
-        readback = {
-            a.name: _finite(v) for a, v in zip(self._order.plan.axes, self._drive.readbacks, strict=True)
-        }
-        message, fds = spec.recording(
-            board.source, **self._order.plan.record, to=os.fspath(self._folder), name=stem,
-            meta=self._meta(shot, number, readback), analyse=self._analyse, ring_bytes=board.ring_bytes(),
-        )  # fmt: skip
-        message["gather_s"] = GATHER_S
-        if self._session_told:  # the destination has taken a file already: the source need not wait for it
-            message["sink"]["check_s"] = 0.0
-        self._room.wait(board.session, bytes_of(message), self._tell.waiting)
-        self._store.take(
-            self._journal.append(
-                "begin", key=self._order.key(shot), attempt=number, file=f"{stem}.bin", at=_now()
-            )
+    def _record(self, shot: Shot, number: int) -> tuple[Recorded, dict[str, Any]]:
+        """Record one point; return when it is sampled."""
+        stem, readback = self._order.stem(shot, number), self._readback()
+        self._recorder.prepare(shot, stem, self._meta(shot, number, readback))
+        entry = self._journal.append(
+            "begin", key=self._order.key(shot), attempt=number, file=f"{stem}.bin", at=_now()
         )
-        capture = board.begin(message, fds)
+        self._store.take(entry)
+        recorded = self._recorder.begin()
         self._note_session()
         left = list(self._attempts.todo)
-        session = capture.recording.session
-        self._tell.shot(shot, left, self._finisher.pending, self._share(session))
+        self._tell.shot(shot, left, self._finisher.pending, self._recorder.backlog_share())
         readings, errors = self._read()
-        capture.recording.wait_for(lambda: capture.sampled)
-        directions = dict(
-            zip((a.name for a in self._order.plan.axes), self._order.directions(shot), strict=True)
-        )
+        self._recorder.wait(recorded)
+        axes = self._order.plan.axes
+        directions = dict(zip((a.name for a in axes), self._order.directions(shot), strict=True))
         facts = {
             "readback": readback,
             "direction": directions,
             "readings": readings,
             "reading_errors": errors,
         }
-        return capture, facts
+        return recorded, facts
 
-    def _share(self, session: Any) -> float:
-        return float(self._room.backlog_bytes(session) / session.ring_bytes)
+    def _readback(self) -> dict[str, float | None]:
+        axes = self._order.plan.axes
+        return {a.name: _finite(v) for a, v in zip(axes, self._drive.readbacks, strict=True)}
+
+    def following(self, shot: Shot) -> Iterator[tuple[str, dict[str, str]]]:
+        """Yield what comes next at the same place, for who wants to prepare it: its file's name, and its facts."""
+        for after in self._attempts.todo:
+            if after.index != shot.index or self._stopped:
+                return
+            number = self._numbers.get(after) or self._attempts.number(after)
+            self._numbers[after] = number
+            yield self._order.stem(after, number), self._meta(after, number, self._readback())
 
     def _meta(self, shot: Shot, number: int, readback: Mapping[str, float | None]) -> dict[str, str]:
         """Return what the sidecar holds of the point."""
@@ -212,13 +203,6 @@ class Loop:
                 f"{self._order.label(shot)} cannot be set: {error}; see to the device, then resume"
             ) from error
 
-    def _mend(self, error: FastcapError) -> None:
-        """Get rid of a session that is gone; the next recording starts another."""
-        session = self._board.session
-        if isinstance(error, WorkerError) and session is not None and session.over:
-            with contextlib.suppress(FastcapError):
-                self._board.close()
-
     def _hear(self) -> None:
         """Take in what was finished meanwhile."""
         failures, done = self._finisher.news()
@@ -241,19 +225,9 @@ class Loop:
 
     # -- the end -------------------------------------------------------------------------------------
 
-    def _stop_source(self) -> None:
-        """End the recording under way; it is kept as interrupted, and not counted."""
-        session = self._board.session
-        if (
-            session is not None
-            and not session.over
-            and not all(r.sampled or r.over for r in session.recordings.values())
-        ):
-            self._tell.say("the source is stopped; what was sampled before is finished")
-            session.stop()
-
     def _drain(self) -> None:
         """Finish what is sampled; what fails now stays to be done."""
+        self._recorder.rest()
         while self._finisher.pending:
             self._finisher.wait(LOOK_S)
             self._note_only()
@@ -268,7 +242,7 @@ class Loop:
             )
 
     def _note_session(self) -> None:
-        session = self._board.session
+        session = self._recorder.session
         if session is not None and session.folder != self._session_told:
             self._session_told = session.folder
             self._journal.append("session", folder=session.folder, pid=os.getpid())

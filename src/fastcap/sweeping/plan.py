@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fastcap.sweeping.axis import Axis
 
 PLAN, RESULTS, JOURNAL = "plan.json", "results.npz", "journal.jsonl"
+FIFO = "50ms"
 RECORD_OPTIONS = ("length", "samples", "checksum", "fsync_every", "analyse_timeout", "analyse_memory")
 Analyse = str | Callable[..., Mapping[str, Any]] | None
 
@@ -49,6 +50,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     analysis: AnalysisPlan | None = None
     readings: tuple[str, ...] = ()
     meta: dict[str, str] = {}
+    fifo_s: float | None = (
+        None  # gapless: how long a word may wait in the board; None: a run for each recording
+    )
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -62,7 +66,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 def plan_of(
     axes: Sequence[Axis], *, repeats: int, record: Any, source: str, analyse: Analyse,
-    readings: Mapping[str, Any], meta: Mapping[str, Any],
+    readings: Mapping[str, Any], meta: Mapping[str, Any], gapless: bool = False, fifo: Any = FIFO,
 ) -> Plan:  # fmt: skip
     """Return the plan of a sweep.
 
@@ -86,7 +90,17 @@ def plan_of(
         analysis=_analysis(analyse),
         readings=tuple(readings),
         meta={str(key): str(value) for key, value in meta.items()},
+        fifo_s=_fifo_s(fifo) if gapless else None,
     )
+
+
+def _fifo_s(fifo: Any) -> float:
+    seconds = float(parse_duration_s(fifo))
+    if seconds < 0:
+        raise ValueError(
+            f"fifo of {shown(fifo)}: give the time that a word may wait in the board, such as '50ms'"
+        )
+    return seconds
 
 
 def _record_options(record: Any) -> dict[str, Any]:
@@ -172,7 +186,7 @@ def differences(old: Plan, new: Plan) -> list[str]:
             if getattr(a, field) != getattr(b, field)
         ]
         lines += _value_changes(a, b)
-    for field in ("repeats", "record", "source", "readings", "meta"):
+    for field in ("repeats", "record", "source", "readings", "meta", "fifo_s"):
         one, other = getattr(old, field), getattr(new, field)
         if one != other:
             lines.append(f"{field}: {shown(one)} -> {shown(other)}")

@@ -55,12 +55,12 @@ _KEYS = {
     "board": ("config", "source", "command", "set", "ring", "realtime"),
     "record": (
         "length", "samples", "checksum", "fsync_every", "analyse_timeout", "analyse_memory", "repeats", "retries",
-        "retry", "verify",
+        "retry", "verify", "gapless", "fifo",
     ),
     "analysis": ("function",),
 }  # fmt: skip
 _AXIS_KEYS = ("target", "name", "unit", "settle", "limits", "values", "updown", "linspace")
-_LOOP_KEYS = ("repeats", "retries", "retry", "verify")
+_LOOP_KEYS = ("repeats", "retries", "retry", "verify", "gapless", "fifo")
 
 
 class PlanFile(msgspec.Struct, frozen=True):

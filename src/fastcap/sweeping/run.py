@@ -22,13 +22,17 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from fastcap._messages import shown
 from fastcap.errors import ConfigError, FastcapError, SweepError
 from fastcap.report import VERSION
+from fastcap.spec import analysis
+from fastcap.sweeping.analyst import Analyst
 from fastcap.sweeping.attempts import Attempts, When
 from fastcap.sweeping.axis import Axis, linspace, updown
 from fastcap.sweeping.finish import Finisher, Verify
+from fastcap.sweeping.gapless import Gapless
 from fastcap.sweeping.journal import Journal, read_journal
 from fastcap.sweeping.loop import Loop, StopWhen
 from fastcap.sweeping.order import Order, check_extension
 from fastcap.sweeping.plan import (
+    FIFO,
     JOURNAL,
     PLAN,
     RESULTS,
@@ -39,6 +43,7 @@ from fastcap.sweeping.plan import (
     plan_of,
     save_whole,
 )
+from fastcap.sweeping.recorder import Recorder
 from fastcap.sweeping.results import Results, load_sweep, save_results
 from fastcap.sweeping.room import wait_for_earlier
 from fastcap.sweeping.schedule import DryRun
@@ -73,6 +78,8 @@ def sweep(  # type: ignore[misc]  # the options are spelled out here only
     meta: Mapping[str, Any] | None = None,
     stop_when: StopWhen | None = None,
     verify: Verify = "size",
+    gapless: bool = False,
+    fifo: str | float = FIFO,
     dry_run: bool = False,
     progress: bool = True,
 ) -> Results | DryRun:
@@ -114,6 +121,12 @@ def sweep(  # type: ignore[misc]  # the options are spelled out here only
         if it returns true, the sweep ends. Recordings begun meanwhile are finished.
     verify : {"size", "read"}
         What counts as done: a report without loss, file and sidecar there in full size; or all read back, too.
+    gapless : bool
+        One endless run of the source: points are windows of it, and what lies between them is in files, too.
+        Analyses run in a process beside the session, and their results are in the journal, not in sidecars.
+    fifo : str or number
+        With ``gapless``: how long a word may wait in the board before it is read, at most. A window begins with
+        the first word read no earlier than that after the point has settled.
     dry_run : bool
         Only say what would be done.
     progress : bool
@@ -135,7 +148,7 @@ def sweep(  # type: ignore[misc]  # the options are spelled out here only
     _check_options(retries, retry, verify)
     plan = plan_of(
         axes, repeats=repeats, record=record, source=_source_text(board), analyse=analyse,
-        readings=readings or {}, meta=meta or {},
+        readings=readings or {}, meta=meta or {}, gapless=gapless, fifo=fifo,
     )  # fmt: skip
     if save is None:
         raise ConfigError("the sweep has no folder; give save='/mnt/nas/voa'")
@@ -157,10 +170,16 @@ def sweep(  # type: ignore[misc]  # the options are spelled out here only
         store = Store(order, entries)
         finisher = Finisher(
             journal, store, analyses=plan.analysis.name if plan.analysis else None, verify=verify,
-            saved=_Saver(folder, store),
+            saved=_Saver(folder, store), analyst=_analyst(plan, analyse) if gapless else None,
         )  # fmt: skip
+
+        def recorder(loop: Loop) -> Recorder:
+            if not gapless:
+                return Recorder(board, folder, plan, analyse, teller.waiting)
+            return Gapless(board, folder, plan, teller.waiting, say=teller.say, following=loop.following)
+
         loop = Loop(
-            board, axes, folder, analyse=analyse, store=store, journal=journal, finisher=finisher,
+            axes, store=store, journal=journal, finisher=finisher, recorder=recorder,
             attempts=Attempts(store, folder, retries=retries, when=retry), teller=teller,
             readings=readings or {}, stop_when=stop_when,
         )  # fmt: skip
@@ -187,6 +206,15 @@ def _run(
             save_results(Results(folder, store))
     journal.flush()
     return Results(folder, store)
+
+
+def _analyst(plan: Plan, analyse: Analyse) -> Analyst | None:
+    """Return who analyses windows: the session's own analysis knows whole recordings only."""
+    options = {
+        key.removeprefix("analyse_"): v for key, v in plan.record.items() if key.startswith("analyse_")
+    }
+    message = analysis(analyse, **options)
+    return None if message is None else Analyst(message)
 
 
 class _Saver:

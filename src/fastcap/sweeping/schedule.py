@@ -113,7 +113,8 @@ def dry_run(board: Board, order: Order, store: Store, folder: Path) -> DryRun:
     settle = settle_times(order)
     duration = None
     if seconds_each is not None:
-        duration = sum(settle[shot] for shot in left) + len(left) * (seconds_each + _START_S)
+        waits_s = _START_S if order.plan.fifo_s is None else order.plan.fifo_s  # before each recording
+        duration = sum(settle[shot] for shot in left) + len(left) * (seconds_each + waits_s)
     labels = tuple(order.label(shot) for shot in left)
     return DryRun(str(folder), len(order), len(left), labels, duration, needed, free, tuple(problems))
 

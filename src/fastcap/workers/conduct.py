@@ -20,6 +20,7 @@ from fastcap.workers.children import Source, Worker
 from fastcap.workers.hearing import Hearing
 from fastcap.workers.recording import DONE, FAILED, PREPARING, RUNNING, SAMPLED, Recording
 from fastcap.workers.replace import Replacer
+from fastcap.workers.windows import WindowDesk
 
 if TYPE_CHECKING:
     from fastcap.workers.supervisor import Supervisor
@@ -47,6 +48,7 @@ class Conductor:
         self.analysts: list[Worker] = []
         self.replacer = Replacer(self)
         self.hearing = Hearing(self)
+        self.windows = WindowDesk(self)
         self.lock: Any = None
         self.refused: list[str] = []
 
@@ -131,6 +133,7 @@ class Conductor:
             "max_words",
             "max_seconds",
             "split_seconds",
+            "windows",
             "can_wait",
         )
         return {**{k: spec.get(k) for k in keys}, "command": spec.get("command"), "wall": spec["started"]}
@@ -145,7 +148,7 @@ class Conductor:
         self.s.tell(r.writer, {"op": "claim", "recording": r.id})
         self.s.tell(r.writer, {"op": "record", "recording": r.id, **r.spec["sink"]})
         if not r.spec["sink"].get("check_first"):
-            self.s.loop.later(CHECK_S, lambda: self.arrived(r, "dest"))
+            self.s.loop.later(r.spec["sink"].get("check_s", CHECK_S), lambda: self.arrived(r, "dest"))
 
     def _prepare_consumers(self, r: Recording, output_fds: list[int]) -> None:
         if r.spec.get("analysis") is not None:

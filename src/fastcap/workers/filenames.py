@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-def file_name(names: dict[str, Any], index: int, first_word: int) -> str:
+def file_name(names: dict[str, Any], index: int, first_word: int, given: str | None = None) -> str:
     """Return a file's name.
 
     Parameters
@@ -17,7 +17,11 @@ def file_name(names: dict[str, Any], index: int, first_word: int) -> str:
         The file's number in the recording, from 0.
     first_word : int
         The source's index of its first word.
+    given : str, optional
+        A name, without ending, that was given to this file: it goes before all others.
     """
+    if given is not None:
+        return f"{given}.bin"
     if not names.get("split"):
         return f"{names['base']}.bin"
     if not names.get("start") or not names.get("rate"):

@@ -12,6 +12,7 @@ from typing import Any
 
 from fastcap.errors import StreamFormatError
 from fastcap.events import GAP, HEADER, MARK, Event
+from fastcap.workers.marks import Regular, Windows
 
 FOREVER = 2**63
 
@@ -23,7 +24,8 @@ class Framing:
     ----------
     message : dict
         ``recording``, ``word_bytes``, ``header`` ("yes", "no", "auto"), ``rate`` ([numerator, denominator] or
-        None), ``max_words`` or None, ``max_seconds`` and ``split_seconds`` ([numerator, denominator] or None).
+        None), ``max_words`` or None, ``max_seconds`` and ``split_seconds`` ([numerator, denominator] or None),
+        ``windows`` (None, or those asked for so far: see `fastcap.workers.marks`).
     start : int
         Ring position of the recording's first byte.
     """
@@ -42,7 +44,10 @@ class Framing:
         self._split_seconds = Fraction(*message["split_seconds"]) if message.get("split_seconds") else None
         self.lost_words = 0
         self.odd_lost = 0
-        self.marks_taken = 0
+        windows = message.get("windows")
+        self.marks: Regular | Windows = (
+            Regular(lambda: self.split_words) if windows is None else Windows(windows)
+        )
         self._wanted_bytes = 0  # header bytes announced by the magic word, not all here yet
         self._gap_at = start  # a file that would begin within the last gap begins behind it, at this position
 
@@ -56,9 +61,18 @@ class Framing:
     def _position_of(self, source_word: int) -> int:
         return self.data_start + (source_word - self.lost_words) * self.word_bytes
 
+    def _aligned(self, position: int) -> int:
+        """Return the position of the first whole word at or behind ``position``."""
+        return position + (self.data_start - position) % self.word_bytes
+
     def source_word(self, position: int) -> int:
         """Return the source's index of the word at ``position``, words dropped before it counted."""
         return (position - self.data_start) // self.word_bytes + self.lost_words
+
+    @property
+    def windowed(self) -> bool:
+        """Its files are windows, and what lies between them."""
+        return isinstance(self.marks, Windows)
 
     @property
     def max_words(self) -> int | None:
@@ -89,10 +103,8 @@ class Framing:
         if not self.header_known:
             return self.start + self._wanted_bytes
         limit = self.cut
-        if self.split_words is not None:
-            mark = self._position_of((self.marks_taken + 1) * self.split_words)
-            limit = min(limit, max(mark, self._gap_at))
-        return limit
+        mark = self.marks.next(self._position_of, self._aligned)
+        return limit if mark is None else min(limit, max(mark, self._gap_at))
 
     # -- the header --------------------------------------------------------------------------------
 
@@ -163,16 +175,18 @@ class Framing:
 
     def mark_due(self, position: int) -> bool:
         """Tell whether a new file begins at ``position``."""
-        if not self.header_known or self.split_words is None or position >= self.cut:
+        if not self.header_known or position >= self.cut:
             return False
-        return self.source_word(position) >= (self.marks_taken + 1) * self.split_words
+        mark = self.marks.next(self._position_of, self._aligned)
+        return mark is not None and position >= max(mark, self._gap_at)
 
     def take_mark(self, position: int) -> dict[str, Any]:
         """Begin a new file at ``position``; returns the MARK event's payload."""
-        first = self.source_word(position)
-        assert self.split_words is not None
-        self.marks_taken = first // self.split_words
-        return {"first_word": first}
+        return self.marks.take(position, self.source_word(position))
+
+    def cut_from(self, position: int) -> None:
+        """Let the recording end with the word before the first whole one at or behind ``position``."""
+        self._max_words = self.source_word(self._aligned(position))
 
     def restore(self, past: list[Event]) -> None:
         """Take over what a predecessor had written about this recording."""
@@ -186,8 +200,8 @@ class Framing:
                 self.lost_words += event.data["words"]
                 self.odd_lost += event.data["odd_bytes"]
                 self._gap_at = event.position
-            elif event.kind == MARK and self.split_words:
-                self.marks_taken = event.data["first_word"] // self.split_words
+            elif event.kind == MARK:
+                self.marks.restore(event)
 
     # -- the end -------------------------------------------------------------------------------------
 

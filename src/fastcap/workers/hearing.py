@@ -85,6 +85,9 @@ class Hearing:
         r.header = message
         self.c.s.say({**message, "op": "header"})
 
+    def _on_marked(self, r: Recording, worker: Worker, message: Message) -> None:
+        self.c.s.say({**message, "op": "marked"})
+
     def _on_clock(self, r: Recording, worker: Worker, message: Message) -> None:
         r.clock_sample(message["at_ns"], message["words"])
 

@@ -113,7 +113,8 @@ class NasWriter:
                 self._finish(end)
                 if end.kind == events.END:
                     return
-                self._insist(self.sink.next_file, end.position, end.data["first_word"], self.header)
+                first, given = end.data["first_word"], end.data.get("name")
+                self._insist(self.sink.next_file, end.position, first, self.header, given)
             else:
                 self._sync_if_due(upto)
 
@@ -223,16 +224,16 @@ class NasWriter:
         """After a predecessor's death: begin with the file that the cursor stands in, or that still has no name."""
         self.slot.wait(0, self.log.offset, 0.0)
         self._look()
-        position, first_word = self.start.position if self.start else 0, 0
+        position, first_word, given = self.start.position if self.start else 0, 0, None
         while self.ends and self.ends[0].kind == events.MARK:
             if self.slot.cursor < self.ends[0].position:
                 break
-            if self._insist(self.sink.unfinished, position, first_word):
+            if self._insist(self.sink.unfinished, first_word, given):
                 break
             mark = self.ends.pop(0)
-            position, first_word = mark.position, mark.data["first_word"]
+            position, first_word, given = mark.position, mark.data["first_word"], mark.data.get("name")
             self.sink.step()
-        self._insist(self.sink.continue_file, position, first_word, self.header)
+        self._insist(self.sink.continue_file, position, first_word, self.header, given)
         self.written = self.slot.cursor
 
 

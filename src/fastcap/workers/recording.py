@@ -11,6 +11,7 @@ questions about them.
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +82,8 @@ class Recording:
         self.pending_segment: dict[str, Any] | None = None
         self.reports: list[dict[str, Any]] = []
         self.files_done = spec.get("sink") is None
+        self.finishing = False  # the controller wants an end here
+        self.window_meta: dict[str, dict[str, str]] = {}  # by file name, without ending
         self.outputs_left = len(spec.get("outputs") or [])
         self.output_results: list[dict[str, Any]] = []
         self.sink_trouble: str | None = None
@@ -169,6 +172,10 @@ class Recording:
 
         shift = timedelta(microseconds=first_word * self.rate[1] * 1_000_000 // self.rate[0])
         return (datetime.fromisoformat(started) + shift).isoformat()
+
+    def meta_of(self, path: str | None) -> dict[str, str]:
+        """Return what was said of one file alone."""
+        return self.window_meta.get(os.path.basename(path).removesuffix(".bin"), {}) if path else {}
 
     def source_report(self) -> dict[str, Any]:
         """Return the report's ``source``."""

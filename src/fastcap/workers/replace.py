@@ -86,6 +86,7 @@ class Replacer:
             for r in self.c.recordings:
                 if r.ended is None and not r.over:
                     self.c.s.tell(worker, {"op": "announce", **self.c.framing(r.spec)})
+                    self.c.windows.retell(r)
 
     def _reader_died(self, dead: Worker) -> None:
         r = self.c.current

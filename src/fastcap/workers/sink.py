@@ -69,6 +69,7 @@ class Sink:
         self.free_bytes = 0
         self.header_bytes = 0  # of the board's header; known before the first byte is written
         self._begun = False  # next_file() has counted on, but not made the file yet
+        self.given: str | None = None  # the present file's name, where it has one of its own
         self._new_file(0, 0, b"")
 
     def _new_file(self, position: int, first_word: int, prefix: bytes) -> None:
@@ -91,7 +92,7 @@ class Sink:
     @property
     def name(self) -> str:
         """File name of the present file, without .part."""
-        return file_name(self.names, self.index, self.first_word)
+        return file_name(self.names, self.index, self.first_word, self.given)
 
     @property
     def path(self) -> str:
@@ -150,8 +151,10 @@ class Sink:
         if self.index == 0 and self.hashed == 0:
             self.position = self.hashed = position
 
-    def next_file(self, position: int, first_word: int, header: bytes) -> None:
+    def next_file(self, position: int, first_word: int, header: bytes, given: str | None = None) -> None:
         """Begin the next file of a split recording with the board's header, its start rewritten.
+
+        ``given`` is its name without ending, if it has one of its own.
 
         Raises
         ------
@@ -160,6 +163,7 @@ class Sink:
         """
         if self.fd < 0 and not self._begun:
             self.index += 1
+            self.given = given
             self._new_file(position, first_word, shifted_header(header, first_word))
             self._begun = True
         self._create()
@@ -255,18 +259,19 @@ class Sink:
 
     # -- after a predecessor's death -------------------------------------------------------------------
 
-    def unfinished(self, position: int, first_word: int) -> bool:
-        """Tell whether the present file of a split recording still stands under its part name."""
-        self.first_word = first_word
+    def unfinished(self, first_word: int, given: str | None) -> bool:
+        """Tell whether this file of a split recording still stands under its part name."""
+        self.first_word, self.given = first_word, given
         return self._exists(self.name + ".part")
 
     def step(self) -> None:
         """Count a file that is complete."""
         self.index += 1
 
-    def continue_file(self, position: int, first_word: int, header: bytes) -> None:
+    def continue_file(self, position: int, first_word: int, header: bytes, given: str | None) -> None:
         """Open the part file that a dead predecessor left; its hash is made at the end, from the file."""
         prefix = shifted_header(header, first_word) if self.index else b""
+        self.given = given
         self._new_file(position, first_word, prefix)
         self.hash, self.in_order = None, False
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC

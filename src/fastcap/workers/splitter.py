@@ -22,6 +22,7 @@ from fastcap.events import Event, EventReader
 from fastcap.wire import Channel, Message
 from fastcap.workers._start import attach, serve
 from fastcap.workers.framing import FOREVER, Framing
+from fastcap.workers.marks import Windows
 
 TICK_NS = 100_000_000
 SAMPLE_NS = 250_000_000  # between two samples of the board's clock
@@ -80,6 +81,8 @@ class Splitter:
         self.loop.word_bytes = now.word_bytes
         self.loop.quiet_limit = False
         now.restore(mine)
+        for mark in (e for e in mine if e.kind == events.MARK):
+            self._tell_mark(now, mark.data)
         if not any(e.kind == events.START for e in mine):
             start_info = {
                 "command": message.get("command"),
@@ -115,7 +118,9 @@ class Splitter:
         if not now.header_known:
             self._find_header(now, final=False)
         elif now.mark_due(self.ring.framed):
-            self.emit(events.MARK, self.ring.framed, now.take_mark(self.ring.framed))
+            mark = now.take_mark(self.ring.framed)
+            self.emit(events.MARK, self.ring.framed, mark)
+            self._tell_mark(now, mark)
         elif self.ring.framed == now.cut:
             self._end("cut")
             return
@@ -134,6 +139,10 @@ class Splitter:
 
     def _tell_header(self, now: Framing) -> None:
         self.channel.send({"op": "header", "recording": now.recording, **now.header_report()})
+
+    def _tell_mark(self, now: Framing, mark: Message) -> None:
+        if now.windowed:
+            self.channel.send({"op": "marked", "recording": now.recording, **mark})
 
     def on_drops(self, *, final: bool = False) -> None:
         """Make closed drop entries events; at the end of the stream the open one, too."""
@@ -235,6 +244,17 @@ class Splitter:
                 self.on_recording()
             elif message["op"] == "free_slot":
                 self.loop.free_slot(message["slot"])
+            elif self.now is not None and message["recording"] == self.now.recording:
+                self._order(self.now, message)
+
+    def _order(self, now: Framing, message: Message) -> None:
+        """Take a window, or the wish for an end, of the recording under way."""
+        framed = self.ring.framed
+        if message["op"] == "window" and isinstance(now.marks, Windows):
+            now.marks.ask({key: message[key] for key in ("name", "position", "words")}, framed)
+        elif message["op"] == "finish" and now.header_known:
+            now.cut_from(framed)
+        self._aim()
 
     def run(self) -> None:
         """Serve until the supervisor closes the socket."""

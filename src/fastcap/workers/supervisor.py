@@ -186,6 +186,10 @@ class Supervisor:
             self.conductor.record(message, fds)
         elif op == "attach":
             self.say({"op": "attached"}, (self.ring.control_fd, self.data_ro, self.events_ro))
+        elif op == "window":
+            self.conductor.windows.ask(message)
+        elif op == "finish":
+            self.conductor.windows.finish(message)
         elif op == "stop":
             self.conductor.stop("interrupted")
         elif op == "close":

@@ -48,6 +48,11 @@ class UserFunction:
                 self.name = getattr(self._function, "__qualname__", type(self._function).__name__)
 
     @property
+    def error(self) -> Json | None:
+        """Why there is no function: ``type``, ``message``, ``traceback``."""
+        return self._error
+
+    @property
     def wants_blocks(self) -> bool:
         """It is a function of blocks as they come, not of the finished recording's trace."""
         if self._function is None:
