@@ -164,8 +164,13 @@ def test_no_window_contains_a_step_of_the_attenuator(tmp_path):
         fc.VOA(f"sim://voa?name={name}", at_exit="zero") as voa,
         fc.open(board_url, ring="64MiB") as board,
     ):
-        volts = [0, 2.2] * 6
-        axis = fc.Axis(voa.channel(0).volt, volts, name="volt", unit="V", settle="30ms")
+        volt = voa.channel(0).volt
+
+        def slowly(value):
+            time.sleep(0.1)  # a device that takes its time: the board stalls meanwhile
+            return volt.set(value)
+
+        axis = fc.Axis(slowly, [0, 2.2] * 6, name="volt", unit="V")
         res = sweep(tmp_path, board, axis, fifo="300ms", analyse=spread)
 
     assert res.complete
