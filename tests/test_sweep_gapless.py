@@ -51,6 +51,8 @@ def test_no_word_is_missing_between_the_windows(tmp_path):
     words = np.concatenate([counters(p) for p in files])
     assert np.array_equal(words, np.arange(len(words)))
     assert sum(p.name.startswith("x_") for p in files) == 4
+    (account,) = events(tmp_path, "run_ended")
+    assert (account["run"], account["words"], account["words_lost"]) == ("between_001", len(words), 0)
     for path in res.files():
         assert len(counters(path)) == WORDS
         assert verify_file(path).ok

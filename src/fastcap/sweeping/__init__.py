@@ -5,6 +5,12 @@ recordings there are, by names that outlive changes of the plan. `loop` moves th
 hands what is sampled to `finish`, which waits for file and analysis and writes the `journal`. `store` is what the
 journal says, `collate` makes arrays of it, `results` is what users get. `attempts` counts what was tried.
 
+Who records is a `recorder`: a run of the source for each point, or (`gapless`) one run, of which points are windows:
+
+    loop: begin -> session -> supervisor (workers/windows): FIFO's time, pipe's content, next publication -> position
+    -> splitter (workers/marks): MARK at that position, MARK after so many words -> NAS writer: a file each
+    -> supervisor -> loop: the window has ended, the next point may be approached
+
 One folder per sweep:
 
     plan.json       what is swept, recorded and analysed; replaced only when the sweep is extended

@@ -90,6 +90,7 @@ class Gapless(Recorder):
         super().__init__(board, folder, plan, None, waiting)
         self._say, self._following = say, following
         self._run: Recording | None = None
+        self._ended: list[Recording] = []
         self._words = 0
         self._asked: dict[str, Window] = {}
         self._next: tuple[Shot, str, Mapping[str, str]] | None = None
@@ -180,3 +181,22 @@ class Gapless(Recorder):
             return
         run.session.finish(run.number)
         run.wait_for(lambda: run.sampled)
+        self._ended.append(run)
+
+    def account(self) -> list[dict[str, Any]]:
+        """Return what each run came to, once all its files are complete: a loss need not lie in a window."""
+        runs, self._ended = self._ended, []
+        accounts = []
+        for run in runs:
+            run.wait_for(lambda run=run: run.done)  # type: ignore[misc]
+            last = run.reports[-1]
+            accounts.append(
+                {
+                    "run": os.path.basename(run.reports[0]["path"]).rpartition("_")[0],
+                    "words": sum(r["words"] for r in run.reports),
+                    "words_lost": sum(r["words_lost"] for r in run.reports),
+                    "board": last["board"],
+                    "complete": last["complete"],
+                }
+            )
+        return accounts

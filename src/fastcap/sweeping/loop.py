@@ -232,6 +232,14 @@ class Loop:
             self._finisher.wait(LOOK_S)
             self._note_only()
         self._note_only()
+        for account in self._recorder.account():
+            self._journal.append("run_ended", **account)
+            board = account["board"]["estimated_words_lost"]
+            if account["words_lost"] or board:
+                estimate = f", about {board} by the board, by the clock" if board else ""
+                self._tell.say(
+                    f"{account['run']}: {account['words_lost']} words were lost in the ring{estimate}"
+                )
 
     def _note_only(self) -> None:
         failures, _ = self._finisher.news()

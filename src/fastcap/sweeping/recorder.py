@@ -96,6 +96,10 @@ class Recorder:
     def rest(self) -> None:
         """Note that nothing is to be recorded for a while."""
 
+    def account(self) -> list[dict[str, Any]]:
+        """Return what runs that hold several recordings came to; blocks until their files are complete."""
+        return []
+
     def stop(self, tell: Callable[[str], None]) -> None:
         """End the recording under way; it is kept as interrupted, and not counted."""
         session = self.session
