@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -51,6 +52,60 @@ def test_next_recording_begins_while_the_last_drains(tmp_path):
         for cap in (first, second):
             assert_whole(cap, WORDS)
         assert first.path != second.path
+
+
+@pytest.mark.fuse
+def test_more_recordings_than_the_ring_has_slots_wait_for_their_turn(tmp_path, faultfs):
+    fs = faultfs()
+    rule = fs.stall("fsync", path="*.bin.part")
+    captures, errors = [], []
+
+    def record_many():
+        try:
+            for k in range(30):
+                captures.append(board.record(samples=1000, to=str(fs.mount / f"r{k}.bin"), wait=False))
+        except BaseException as error:
+            errors.append(error)
+
+    with fc.open("sim://?rate=2MHz&pattern=counter", ring="32MiB") as board:
+        thread = threading.Thread(target=record_many)
+        thread.start()
+        wait_until(lambda: len(captures) >= 20, 60, "20 recordings to be sampled")
+        thread.join(3)  # the others would begin in this time
+        assert len(captures) < 24
+        fs.clear(rule)
+        thread.join(120)
+        assert errors == []
+        reports = [capture.report for capture in captures]
+
+    assert [report["words"] for report in reports] == [1000] * 30
+    assert all(report["complete"] and report["words_lost"] == 0 for report in reports)
+    assert all(not any(report["replaced"].values()) for report in reports)
+
+
+@pytest.mark.fuse
+def test_oldest_recording_is_written_first(tmp_path, faultfs):
+    fs = faultfs()
+    fs.throttle(4 << 20)
+    with fc.open("sim://?rate=2MHz&pattern=counter", ring="64MiB") as board:
+        captures = [
+            board.record(samples=250_000, to=str(fs.mount / f"r{k}.bin"), wait=False) for k in range(5)
+        ]
+
+        def begun():
+            sizes = []
+            for k in range(5):
+                with contextlib.suppress(FileNotFoundError):
+                    sizes.append((fs.backing / f"r{k}.bin.part").stat().st_size)
+            return sum(size > 0 for size in sizes)
+
+        seen = []
+        while not all(capture.done for capture in captures):
+            seen.append(begun())
+        assert all(capture.report["complete"] for capture in captures)
+
+    assert 1 in seen
+    assert max(seen) <= 2  # the next one begins while the one before gets its name
 
 
 def test_recordings_that_are_not_waited_for_are_complete_when_the_board_is_closed(tmp_path):

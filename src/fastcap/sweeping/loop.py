@@ -93,7 +93,7 @@ class Loop:
             else:
                 self._hear()
                 if not self._attempts.todo:
-                    return
+                    break
         self._drain()
 
     # -- one recording -------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from typing import Any
 from fastcap._ring import ESSENTIAL, SLOTS, Ring
 from fastcap.session import Session
 
+SLOTS_KEPT = 4  # see `fastcap.workers.conduct`: with fewer, a recording would wait there
 _SPARE = 16  # a part of the ring that is left free
 LOOK_S = 0.05
 
@@ -35,8 +36,12 @@ class Room:
         slots = (self._ring.slot_state(k) for k in range(SLOTS))
         return max((head - s["cursor"] for s in slots if _writes(s)), default=0)
 
+    def _slots_free(self) -> int:
+        assert self._ring is not None
+        return sum(self._ring.slot_state(k)["state"] == "FREE" for k in range(SLOTS))
+
     def wait(self, session: Session | None, needed_bytes: int | None, tell: Callable[[int], None]) -> None:
-        """Block until a recording of so many bytes fits.
+        """Block until a recording of so many bytes fits, and the ring has slots for its consumers.
 
         Parameters
         ----------
@@ -49,7 +54,7 @@ class Room:
             return
         most = session.ring_bytes - session.ring_bytes // _SPARE
         needed = session.ring_bytes // 2 if needed_bytes is None else min(needed_bytes, most)
-        while (backlog := self.backlog_bytes(session)) + needed > most:
+        while (backlog := self.backlog_bytes(session)) + needed > most or self._slots_free() < SLOTS_KEPT:
             tell(backlog)
             session.wait_for(lambda: False, LOOK_S)
             if session.over:

@@ -84,8 +84,8 @@ class Teller:
         if not self._told_wait:
             self._told_wait = True
             self.say(
-                f"waiting: {format_size(backlog_bytes)} are still to be written, and the ring could not hold "
-                "the next recording beside them"
+                f"waiting: {format_size(backlog_bytes)} are still to be written, and the ring has no room, or no "
+                "consumer slot, for the next recording beside them"
             )
 
     def end(self) -> None:

@@ -20,6 +20,7 @@ from fastcap.workers.children import Source, Worker
 from fastcap.workers.hearing import Hearing
 from fastcap.workers.recording import DONE, FAILED, PREPARING, RUNNING, SAMPLED, Recording
 from fastcap.workers.replace import Replacer
+from fastcap.workers.turns import Turns
 from fastcap.workers.windows import WindowDesk
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ CHECK_S = 0.25  # a destination that has not answered by then is stalled: the so
 TERM_S = 2.0  # from SIGTERM to SIGKILL for a source that is to end
 WARM_S = 0.3  # warm workers are started when the recording under way has settled
 LOOK_S = 5.0
+SLOTS_S = 0.05  # between looks for free consumer slots
+SLOTS_KEPT = 4  # a recording begins if so many are free: its writer, its analysis, and two for the user
 GIVE_UP_S = 60.0  # after the source's end, a destination that only fails is given up
 
 
@@ -49,8 +52,10 @@ class Conductor:
         self.replacer = Replacer(self)
         self.hearing = Hearing(self)
         self.windows = WindowDesk(self)
+        self.turns = Turns(self)
         self.lock: Any = None
         self.refused: list[str] = []
+        self._waits_for_slots = False
 
     # -- workers ---------------------------------------------------------------------------------
 
@@ -95,10 +100,11 @@ class Conductor:
         return bool(self.queue) or any(not r.over for r in self.recordings)
 
     def record(self, spec: Message, fds: list[int]) -> None:
-        """Begin a recording, or queue it until the one under way is sampled."""
-        if self.current is not None or self.queue:
-            self.queue.append((spec, fds))
-            return
+        """Begin a recording, or queue it until the one under way is sampled, and earlier ones have left slots."""
+        self.queue.append((spec, fds))
+        self._next()
+
+    def _begin(self, spec: Message, fds: list[int]) -> None:
         r = Recording(spec, self.s.ring, self.s.log.offset)
         self.recordings.append(r)
         if fds:
@@ -146,7 +152,8 @@ class Conductor:
         r.writer.recording = r.id
         r.waiting_for |= {"granted", "dest"}
         self.s.tell(r.writer, {"op": "claim", "recording": r.id})
-        self.s.tell(r.writer, {"op": "record", "recording": r.id, **r.spec["sink"]})
+        turn = self.turns.has(r)
+        self.s.tell(r.writer, {"op": "record", "recording": r.id, "turn": turn, **r.spec["sink"]})
         if not r.spec["sink"].get("check_first"):
             self.s.loop.later(r.spec["sink"].get("check_s", CHECK_S), lambda: self.arrived(r, "dest"))
 
@@ -290,6 +297,7 @@ class Conductor:
                 os.close(fd)
         r.source_fd = r.source_stdout = -1
         r.state = FAILED
+        self.turns.pass_on()
         self._release()
         self.s.say({"op": "failed", "recording": r.id, **r.error})
         self._next()
@@ -300,8 +308,21 @@ class Conductor:
             self.lock = None
 
     def _next(self) -> None:
-        if self.queue and self.current is None:
-            self.record(*self.queue.pop(0))
+        if not self.queue or self.current is not None:
+            return
+        if self._slots_free() < SLOTS_KEPT + len(self.queue[0][0].get("outputs") or []):
+            if not self._waits_for_slots:
+                self._waits_for_slots = True
+                self.s.loop.later(SLOTS_S, self._slots_again)
+            return
+        self._begin(*self.queue.pop(0))
+
+    def _slots_free(self) -> int:
+        return sum(self.s.ring.slot_state(i)["state"] == "FREE" for i in range(SLOTS))
+
+    def _slots_again(self) -> None:
+        self._waits_for_slots = False
+        self._next()
 
     def check_sampled(self, r: Recording) -> None:
         """Source, reader and splitter are done: the device is free, the next recording may begin."""

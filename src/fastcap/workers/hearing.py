@@ -101,6 +101,8 @@ class Hearing:
     def _on_segment(self, r: Recording, worker: Worker, message: Message) -> None:
         r.pending_segment = message
         r.sink_trouble = None
+        r.written = message["last"]
+        self.c.turns.pass_on()
         self.c.commit_if_ready(r)
 
     def _on_committed(self, r: Recording, worker: Worker, message: Message) -> None:
@@ -121,6 +123,7 @@ class Hearing:
         if message["text"] != r.sink_trouble:
             self.c.s.say({"op": "trouble", "recording": r.id, "text": message["text"]})
         r.sink_trouble = message["text"]
+        self.c.turns.pass_on()
         if message.get("fatal"):
             self.c.fail(r, "SinkError", message["text"])
 

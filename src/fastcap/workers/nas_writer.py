@@ -56,6 +56,7 @@ class NasWriter:
         self.last_sync_ns = now_ns()
         self.trouble = False  # the last call on the destination failed
         self.sink = Sink(message, slot)
+        self.turn = message.get("turn", True)  # older recordings to this directory are written
         self.again = message["op"] == "resume"  # a predecessor died
         self.resumed = self.again and message["checked"]  # after it had made the first file
 
@@ -91,6 +92,8 @@ class NasWriter:
 
     def _order(self, op: str) -> None:
         """Give the recording up, if that is what the supervisor says."""
+        if op == "turn":
+            self.turn = True
         if op == "abandon":
             raise Abandoned
         if op == "discard":
@@ -103,6 +106,7 @@ class NasWriter:
             self._wait()
         if self.resumed:
             self._skip_finished()
+        self._await_turn()
         while True:
             upto = self._wait()
             while self.written < upto:
@@ -117,6 +121,12 @@ class NasWriter:
                 self._insist(self.sink.next_file, end.position, first, self.header, given)
             else:
                 self._sync_if_due(upto)
+
+    def _await_turn(self) -> None:
+        while not self.turn:
+            got = self.channel.receive()
+            if got is not None:
+                self._order(got[0]["op"])
 
     def _write(self, size: int) -> None:
         """Write one block; on an error say so, wait, and go back to the cursor."""

@@ -82,6 +82,8 @@ class Recording:
         self.pending_segment: dict[str, Any] | None = None
         self.reports: list[dict[str, Any]] = []
         self.files_done = spec.get("sink") is None
+        self.has_turn = False  # to write: see `fastcap.workers.turns`
+        self.written = spec.get("sink") is None  # every byte is durable
         self.finishing = False  # the controller wants an end here
         self.window_meta: dict[str, dict[str, str]] = {}  # by file name, without ending
         self.outputs_left = len(spec.get("outputs") or [])

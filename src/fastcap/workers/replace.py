@@ -216,7 +216,8 @@ class Replacer:
         else:
             r.writer = self.c.take("nas_writer")
             r.writer.recording = r.id
-            message = {"recording": r.id, "slot": slot, "checked": r.destination_checked, **r.spec["sink"]}
+            known = {"checked": r.destination_checked, "turn": self.c.turns.has(r)}
+            message = {"recording": r.id, "slot": slot, **known, **r.spec["sink"]}
             self.c.s.tell(r.writer, {"op": "resume", **message})
         self.c.s.loop.later(0.5, self.c.warm_up)
 
