@@ -9,6 +9,7 @@ import argparse
 import json
 from collections.abc import Iterable, Iterator
 from itertools import chain
+from pathlib import Path
 
 import cost
 import decoding
@@ -18,6 +19,7 @@ import losses
 import plotting
 import reading
 import sweeping
+import table
 import throughput
 import voa_cycles
 from setting import Figure, machine
@@ -28,6 +30,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     parser.add_argument(
         "--to", metavar="DIR", help="where files are recorded (default: the temporary directory)"
+    )
+    parser.add_argument(
+        "--keep", metavar="FILE", help="append the run to a file such as results.jsonl: see table.py"
     )
     commands = parser.add_subparsers(dest="what", required=True)
     stall = commands.add_parser("stall", help="a destination that stalls: nothing lost, every word as sent")
@@ -61,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     read.add_argument("--rounds", type=int, default=7)
     plot = commands.add_parser("plot", help="pictures of ten seconds and of ten hours")
     plot.add_argument("--rounds", type=int, default=5)
-    plot.add_argument("--keep", metavar="DIR", help="leave the pictures there")
+    plot.add_argument("--pictures", metavar="DIR", help="leave the pictures there")
     voa = commands.add_parser("voa", help="the attenuator's driver against a hostile emulator")
     voa.add_argument("--cycles", type=int, default=10_000)
     voa.add_argument("--seed", type=int, default=1)
@@ -97,7 +102,7 @@ def measure(given: argparse.Namespace) -> Iterable[Figure]:
     if given.what == "reading":
         return reading.reading(given.gib, given.rounds, given.to)
     if given.what == "plot":
-        return plotting.pictures(given.rounds, given.keep)
+        return plotting.pictures(given.rounds, given.pictures)
     if given.what == "sweep":
         return sweeping.sweep(given.points, given.seconds, given.kills, given.seed, given.to)
     if given.what == "voa":
@@ -128,6 +133,8 @@ def main() -> int:
             print(text.rstrip(), flush=True)
     if given.json:
         print(json.dumps({**facts, "figures": found}))
+    if given.keep:
+        table.keep(Path(given.keep), given.what, facts, found)
     return int(any(f["ok"] is False for f in found))
 
 

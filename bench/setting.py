@@ -72,7 +72,7 @@ def machine() -> dict[str, str]:
     commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() if shutil.which("git") else ""
     load = " ".join(f"{x:.2f}" for x in os.getloadavg())
     return {
-        "machine": f"{len(os.sched_getaffinity(0))} cores, {model}, Linux {platform.release()}",
+        "machine": f"{len(os.sched_getaffinity(0))} cores, {model}, Linux {platform.release().partition('-')[0]}",
         "load": f"{load} (1, 5, 15 min, before the run)",
         "date": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "commit": f"{commit or 'not a git checkout'} (of these scripts)",

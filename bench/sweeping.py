@@ -122,6 +122,34 @@ def slow(points: int, seconds: float, share: float, to: str | None) -> Iterator[
     )
 
 
+# ---- without a gap ---------------------------------------------------------------------------------
+
+
+def gapless(points: int, seconds: float, to: str | None) -> Iterator[Figure]:
+    """Points as windows of one run of the counter pattern: which words are in no file."""
+    with folder(to) as place:
+        with fc.open("sim://?rate=2MHz&pattern=counter&fifo=512MiB", ring="256MiB") as board:
+            axis = fc.Axis(lambda value: value, fc.linspace(0, 1, points), name="x")
+            res = fc.sweep(
+                board, axis, record=seconds, repeats=2, analyse=radius, save=f"{place}/sweep", gapless=True,
+                progress=False,
+            )  # fmt: skip
+        spans = sorted(_edges_ns(path) for path in Path(place, "sweep").glob("*.bin") if _has_words(path))
+        windows = {shot: _edges_ns(path) for shot, path in enumerate(res.files())}
+    missing = spans[0][0] + sum(b[0] - a[1] - 1 for a, b in itertools.pairwise(spans))
+    between = sum(windows[k + 1][0] - windows[k][1] - 1 for k in range(0, len(windows), 2))
+    name = f"sweep: gapless, {points} points of 2 x {seconds:g} s"
+    detail = f"{spans[-1][1] + 1} words in {len(spans)} files of one run"
+    yield figure(f"{name}: words in no file", missing, "", most=0, detail=detail)
+    yield figure(f"{name}: words between repeats", between, "", most=0)
+    yield holds(f"{name}: all points done", res.complete, f"{res.done} of {2 * points}")
+
+
+def _has_words(path: Path) -> bool:
+    with path.open("rb") as file:
+        return path.stat().st_size >= (header_bytes(file.read(4096)) or 0) + 8
+
+
 # ---- a killed controller ---------------------------------------------------------------------------
 
 
@@ -178,5 +206,6 @@ def _count(folder: str, event: str) -> int:
 def sweep(points: int, seconds: float, kills: int, seed: int, to: str | None) -> Iterator[Figure]:
     """Return all figures of sweeps."""
     yield from gaps(points, seconds, to)
+    yield from gapless(40, 0.5, to)
     yield from slow(40, 2.0, 0.7, to)
     yield from killed(30, kills, seed, to)

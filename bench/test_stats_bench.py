@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from ratios import statistics_by_numpy
 
 from fastcap._stats import Moments
 from fastcap.histograms import Histogram
 from fastcap.spectrum import Welch
 from fastcap.stats import TraceStats
-from fastcap.words import encode, phase, radius, split_iqm
+from fastcap.words import encode
 
 WORDS = 1 << 20
 PIECE = 32_768  # as the statistics cut them
@@ -36,17 +37,7 @@ def test_all_statistics_without_spectrum(benchmark, name):
 
 def test_all_statistics_by_numpy(benchmark):
     words = encode(SIGNALS["walk"], 5e5 + RNG(5).normal(0, 100, WORDS))
-
-    def naive():
-        for values in (phase(words), radius(words)):
-            scaled = (values - values.mean()) / values.std()
-            [(scaled**p).mean() for p in (3, 4, 5, 6)]
-            values.min(), values.max()
-        np.percentile(phase(words), [50, 75, 90, 100])
-        for values in (*split_iqm(words)[:2], radius(words)):
-            np.histogram(values, 256)
-
-    benchmark(naive)
+    benchmark(statistics_by_numpy, words)
     rate(benchmark)
 
 
