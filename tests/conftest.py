@@ -20,7 +20,9 @@ from tools import loopdisk as _loopdisk
 from tools import netdisk as _netdisk
 from tools.lifetime import leftovers
 
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests of hang-ups run under nohup, too
+# Ignored under nohup and in a shell's background: what the tests start would inherit that.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

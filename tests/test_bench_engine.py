@@ -57,7 +57,7 @@ def test_a_rehearsal_that_is_kept_can_be_verified(clean_cli: CommandLine, tmp_pa
 
 def test_an_interrupted_rehearsal_leaves_nothing(clean_cli: CommandLine, tmp_path: Path) -> None:
     process = clean_cli.start("bench", "rehearse", tmp_path, "--seconds", "60")
-    wait_until(lambda: any(p.stat().st_size for p in tmp_path.iterdir()), 20, "the first bytes")
+    wait_until(lambda: any(p.stat().st_size for p in tmp_path.glob("*.part")), 20, "the first bytes")
     process.send_signal(signal.SIGINT)
 
     done = clean_cli.finish(process)
