@@ -231,6 +231,19 @@ def test_board_that_ends_gets_another_run(tmp_path):
     assert any("run ended" in e["reason"] for e in events(folder, "failed"))
 
 
+def test_repeats_that_a_dead_run_had_prepared_get_other_names(tmp_path):
+    """The first run dies within the second repeat: its third was asked for, and must not be met again."""
+    folder = tmp_path / "s"
+    with fc.open([*_endless_that_dies(tmp_path)], ring="32MiB") as board:
+        res = sweep(folder, board, fc.Axis(Device(), [0, 1], name="x"), repeats=8, analyse=first_words)
+
+    assert res.complete
+    assert (res["words"] == WORDS).all()
+    assert len(set(res.files())) == 16
+    assert not list(folder.glob("*.part"))
+    assert len(events(folder, "run_ended")) == 2
+
+
 def _endless_that_dies(folder):
     import sys
 
@@ -297,10 +310,10 @@ def test_analysis_of_a_window_is_contained(tmp_path):
     assert "FunctionTimeout" in reasons[1]
 
 
-@pytest.mark.parametrize("fifo", ["-1s", "soon"])
-def test_bad_times_are_refused_before_anything_is_set(tmp_path, fifo):
+@pytest.mark.parametrize("bad", [{"fifo": "-1s"}, {"fifo": "soon"}, {"gapless": "yes"}])
+def test_bad_options_are_refused_before_anything_is_set(tmp_path, bad):
     device = Device()
     with fc.open(SIM) as board, pytest.raises(ValueError):  # noqa: PT011
-        sweep(tmp_path / "s", board, fc.Axis(device, [1], name="x"), fifo=fifo)
+        sweep(tmp_path / "s", board, fc.Axis(device, [1], name="x"), **bad)
     assert device.history == []
     assert not (tmp_path / "s").exists()

@@ -12,6 +12,7 @@ that the ring could not hold the next window.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastcap import spec
-from fastcap.errors import SourceError
+from fastcap.errors import FastcapError, SourceError
 from fastcap.sweeping.order import Shot
 from fastcap.sweeping.plan import Plan
 from fastcap.sweeping.recorder import GATHER_S, Recorder
@@ -107,6 +108,7 @@ class Gapless(Recorder):
             self._say("the destination is behind: the run is ended, another begins when there is room")
             self.rest()
         if self._run is None or self._run.sampled or self._run.over:
+            self.rest()
             self._start()
 
     def _crowded(self) -> bool:
@@ -118,7 +120,9 @@ class Gapless(Recorder):
     def _start(self) -> None:
         """Begin a run, once the ring has room; blocks until its header is known."""
         board = self._board
-        asked, _ = spec.recording(board.source, **self._lasts, to="none", ring_bytes=board.ring_bytes())
+        asked, fds = spec.recording(board.source, **self._lasts, to="none", ring_bytes=board.ring_bytes())
+        for fd in fds:
+            os.close(fd)
         base = f"between_{self._runs() + 1:03d}"
         self._message, self._fds = spec.recording(
             board.source, **self._options, endless=True, to=os.fspath(self._folder), name=base,
@@ -177,18 +181,28 @@ class Gapless(Recorder):
         """End the run: nothing is to be recorded for a while."""
         run, self._run = self._run, None
         self._asked.clear()
-        if run is None or run.sampled or run.over:
+        if run is None:
             return
-        run.session.finish(run.number)
-        run.wait_for(lambda: run.sampled)
         self._ended.append(run)
+        if run.sampled or run.over:
+            return
+        with contextlib.suppress(FastcapError):  # what its windows' reports say, too
+            run.session.finish(run.number)
+            run.wait_for(lambda: run.sampled)
+
+    def expects(self, stem: str) -> bool:
+        """Tell whether this window was asked for already, to follow another."""
+        return stem in self._asked
 
     def account(self) -> list[dict[str, Any]]:
         """Return what each run came to, once all its files are complete: a loss need not lie in a window."""
         runs, self._ended = self._ended, []
         accounts = []
         for run in runs:
-            run.wait_for(lambda run=run: run.done)  # type: ignore[misc]
+            with contextlib.suppress(FastcapError):
+                run.wait_for(lambda run=run: run.done)  # type: ignore[misc]
+            if not run.done:
+                continue
             last = run.reports[-1]
             accounts.append(
                 {

@@ -100,7 +100,7 @@ class Loop:
 
     def _shoot(self, shot: Shot) -> None:
         """Approach and record; what fails is noted and tried again."""
-        number = self._numbers.pop(shot, None) or self._attempts.number(shot)
+        number = self._number(shot)
         try:
             self._drive.go(shot.index)
         except Exception as error:  # a target may raise anything
@@ -115,6 +115,13 @@ class Loop:
         self._finisher.put(Sampled(shot, self._order.key(shot), number, recorded, facts))
         if not self._attempts.todo:
             self._recorder.rest()
+
+    def _number(self, shot: Shot) -> int:
+        """Return the attempt's number: the one it was prepared with, if that still holds."""
+        number = self._numbers.pop(shot, None)
+        if number is not None and self._recorder.expects(self._order.stem(shot, number)):
+            return number
+        return self._attempts.number(shot)
 
     def _record(self, shot: Shot, number: int) -> tuple[Recorded, dict[str, Any]]:
         """Record one point; return when it is sampled."""
@@ -149,7 +156,7 @@ class Loop:
         for after in self._attempts.todo:
             if after.index != shot.index or self._stopped:
                 return
-            number = self._numbers.get(after) or self._attempts.number(after)
+            number = self._number(after)
             self._numbers[after] = number
             yield self._order.stem(after, number), self._meta(after, number, self._readback())
 

@@ -96,6 +96,10 @@ class Recorder:
     def rest(self) -> None:
         """Note that nothing is to be recorded for a while."""
 
+    def expects(self, stem: str) -> bool:
+        """Tell whether this recording was prepared already, under this name."""
+        return False
+
     def account(self) -> list[dict[str, Any]]:
         """Return what runs that hold several recordings came to; blocks until their files are complete."""
         return []

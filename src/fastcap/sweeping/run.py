@@ -145,7 +145,7 @@ def sweep(  # type: ignore[misc]  # the options are spelled out here only
     KeyboardInterrupt
         Ctrl-C: the source is stopped, what was sampled before is finished first. A second one does not wait.
     """
-    _check_options(retries, retry, verify)
+    _check_options(retries, retry, verify, gapless)
     plan = plan_of(
         axes, repeats=repeats, record=record, source=_source_text(board), analyse=analyse,
         readings=readings or {}, meta=meta or {}, gapless=gapless, fifo=fifo,
@@ -236,7 +236,9 @@ class _Saver:
         self._next = now + max(1.0, _SAVE_SHARE * (now - began))
 
 
-def _check_options(retries: int, retry: str, verify: str) -> None:
+def _check_options(retries: int, retry: str, verify: str, gapless: bool) -> None:
+    if not isinstance(gapless, bool):
+        raise ValueError(f"gapless of {shown(gapless)}: give true or false")
     if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
         raise ValueError(f"retries of {shown(retries)}: give a whole number of at least 0")
     if retry not in ("now", "end"):
