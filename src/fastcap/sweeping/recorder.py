@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fastcap.capture import Capture
     from fastcap.session import Session
 
-GATHER_S = 0.002  # the source's end is noticed that much later at most: the next point waits for it
+GATHER_S = 0.001  # the source's end is noticed that much later at most: the next point waits for it
 
 
 class Recorded(Protocol):
