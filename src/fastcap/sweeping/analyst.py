@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from types import TracebackType
 from typing import Any
 
 Json = dict[str, Any]
@@ -86,11 +85,3 @@ class Analyst:
             process.kill()
             process.wait()
             self._close(process)
-
-    def __enter__(self) -> Analyst:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
