@@ -132,6 +132,22 @@ def test_worker_dies_between_split_files(tmp_path, role):
     assert not list(tmp_path.glob("*.part"))
 
 
+@pytest.mark.fuse
+@pytest.mark.parametrize("operation", ["rename", "fsyncdir"])
+def test_every_split_file_is_told_once_though_its_writer_dies_while_completing_it(tmp_path, faultfs, operation):
+    fs = faultfs()
+    rule = fs.stall(operation, after=2, count=1, killable=True)
+    with recording(counting(WORDS), fs.mount, split="0.3s") as (finish, _):
+        fs.wait_fired(rule)
+        kill("nas_writer")
+        fs.clear()
+        cap = finish()
+
+    assert [f["path"] for f in cap.recording.files] == [r["path"] for r in cap.reports]
+    assert [r["words"] for r in cap.reports] == [3_000_000] * (WORDS // 3_000_000)
+    assert cap.report["replaced"]["nas_writer"] == 1
+
+
 @pytest.mark.parametrize("role", ["reader", "splitter", "nas_writer"])
 def test_worker_that_dies_for_ever_ends_the_recording_with_an_error(tmp_path, role):
     import fastcap as fc

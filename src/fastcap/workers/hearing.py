@@ -106,9 +106,11 @@ class Hearing:
         self.c.commit_if_ready(r)
 
     def _on_committed(self, r: Recording, worker: Worker, message: Message) -> None:
-        self.c.s.say(
-            {"op": "file", "recording": r.id, "path": message["path"], "report": r.reports[message["index"]]}
-        )
+        index = message["index"]
+        if index < r.files_told:  # a writer's successor says it again
+            return
+        r.files_told = index + 1
+        self.c.s.say({"op": "file", "recording": r.id, "path": message["path"], "report": r.reports[index]})
 
     def _on_finished(self, r: Recording, worker: Worker, message: Message) -> None:
         r.files_done = True

@@ -210,10 +210,11 @@ class NasWriter:
             except SinkFailed as e:
                 self._failed_commit(e)
                 continue
-            self.channel.send(
-                {"op": "committed", "recording": self.recording, "path": path, "index": message["index"]}
-            )
+            self._committed(path, message["index"])
             return
+
+    def _committed(self, path: str, index: int) -> None:
+        self.channel.send({"op": "committed", "recording": self.recording, "path": path, "index": index})
 
     def _failed_commit(self, e: SinkFailed) -> None:
         fatal = e.errno == errno.EEXIST
@@ -240,6 +241,7 @@ class NasWriter:
                 break
             if self._insist(self.sink.unfinished, first_word, given):
                 break
+            self._committed(self.sink.path, self.sink.index)  # the dead one may not have come to say so
             mark = self.ends.pop(0)
             position, first_word, given = mark.position, mark.data["first_word"], mark.data.get("name")
             self.sink.step()

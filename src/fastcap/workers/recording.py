@@ -81,6 +81,7 @@ class Recording:
         self.analysis_pending = spec.get("analysis") is not None
         self.pending_segment: dict[str, Any] | None = None
         self.reports: list[dict[str, Any]] = []
+        self.files_told = 0  # that many files' completion is known to the controller
         self.files_done = spec.get("sink") is None
         self.has_turn = False  # to write: see `fastcap.workers.turns`
         self.written = spec.get("sink") is None  # every byte is durable
