@@ -134,7 +134,9 @@ def test_worker_dies_between_split_files(tmp_path, role):
 
 @pytest.mark.fuse
 @pytest.mark.parametrize("operation", ["rename", "fsyncdir"])
-def test_every_split_file_is_told_once_though_its_writer_dies_while_completing_it(tmp_path, faultfs, operation):
+def test_every_split_file_is_told_once_though_its_writer_dies_while_completing_it(
+    tmp_path, faultfs, operation
+):
     fs = faultfs()
     rule = fs.stall(operation, after=2, count=1, killable=True)
     with recording(counting(WORDS), fs.mount, split="0.3s") as (finish, _):
