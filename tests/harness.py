@@ -44,12 +44,12 @@ def announcement(recording: int = 1, **given: Any) -> Message:
     }
 
 
-def make_ring(capacity: int = MIN_RING_BYTES, *, ready: int | None = None) -> Ring:
+def make_ring(capacity: int = MIN_RING_BYTES, *, ready: int | None = None, first: int | None = None) -> Ring:
     """Make a ring whose files have no name any more once it is made."""
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="fastcap-test-") as folder:
         dir_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            ring = Ring.create(dir_fd, capacity)
+            ring = Ring.create(dir_fd, capacity, first=first)
         finally:
             os.close(dir_fd)
     ring.allocate(capacity if ready is None else ready)
@@ -96,8 +96,10 @@ class Engine:
         Bytes that readers have read in this recording: what a supervisor knows from the kernel.
     """
 
-    def __init__(self, capacity: int = MIN_RING_BYTES, *, ready: int | None = None) -> None:
-        self.ring = make_ring(capacity, ready=ready)
+    def __init__(
+        self, capacity: int = MIN_RING_BYTES, *, ready: int | None = None, first: int | None = None
+    ) -> None:
+        self.ring = make_ring(capacity, ready=ready, first=first)
         self.log = EventReader(self.ring)
         self._control, self._peer = socket.socketpair()
         self.new_reader()

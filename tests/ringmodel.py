@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 WORD = 8
+PAGE = 4096
 
 
 class PlainConsumer:
@@ -22,10 +23,14 @@ class PlainRing:
     stored : bytearray
         Every byte that was ever stored; position p is ``stored[p]``.
     drops : list of [position, bytes]
+    in_use : int
+        Bytes that are used: ``first``, until the ring is full or crowded; then its capacity.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, first: int) -> None:
         self.capacity = capacity
+        self.in_use = first
+        self.crowded = False
         self.stored = bytearray()
         self.framed = self.tail = 0
         self.fed = 0
@@ -37,11 +42,18 @@ class PlainRing:
     def head(self) -> int:
         return len(self.stored)
 
+    @property
+    def room(self) -> int:
+        end = self.tail + self.in_use
+        return (end if self.in_use == self.capacity else end // PAGE * PAGE) - self.head
+
     def _turn(self) -> None:
-        """Go over between storing and dropping, as far as the room says."""
-        room = self.tail + self.capacity - self.head
+        """Grow, and go over between storing and dropping, as far as the room says."""
+        if self.crowded or self._whole_words_from(self.head, self.room) <= 0:
+            self.in_use = self.capacity
+        room = self.room
         if self.dropping:
-            if room >= self.capacity // 8 and self.drops[-1][1] % WORD == 0:
+            if room >= self.in_use // 8 and self.drops[-1][1] % WORD == 0:
                 self.dropping = False
         elif self._whole_words_from(self.head, room) == 0:
             self.dropping = True
@@ -53,10 +65,10 @@ class PlainRing:
         self.fed += len(data)
         while data:
             self._turn()
-            room = self.tail + self.capacity - self.head
+            room = self.room
             if self.dropping:
                 to_whole_word = -self.drops[-1][1] % WORD
-                n = min(len(data), to_whole_word) if room >= self.capacity // 8 else len(data)
+                n = min(len(data), to_whole_word) if room >= self.in_use // 8 else len(data)
                 self.drops[-1][1] += n
             else:
                 n = min(len(data), self._whole_words_from(self.head, room))
@@ -72,11 +84,13 @@ class PlainRing:
         """Frame what has arrived, and give up memory that nobody holds, but for a guard."""
         self.framed = self.head // WORD * WORD
         for c in self.consumers:
+            if not c.lossless and self.framed - c.cursor > self.in_use // 2:
+                self.crowded = True
             if not c.essential and self.head - c.cursor > self.capacity - self.capacity // 8:
                 c.lossless = False
         held = [c.cursor for c in self.consumers if c.lossless]
         floor = min([self.framed, *held])
-        self.tail = max(self.tail, min(floor, self.head + self.capacity // 4 - self.capacity))
+        self.tail = max(self.tail, min(floor, self.head + self.in_use // 4 - self.in_use))
 
     def gaps(self) -> list[tuple[int, int, int]]:
         """Return (position, source word before, words) of the gaps, the open one too."""

@@ -20,6 +20,7 @@ ESSENTIAL_ONE, ORDINARY, LOSSY = 0, 1, 2
 FLAGS = (LOSSLESS | ESSENTIAL, LOSSLESS, 0)
 
 amounts = st.one_of(st.integers(0, 40), st.integers(0, C // 4), st.sampled_from([C // 8, C // 2, C - 3, C]))
+firsts = st.sampled_from([C, C // 2, C // 16, C // 16 + 4096])
 steps = st.one_of(
     st.tuples(st.just("feed"), amounts),
     st.tuples(st.just("split"), st.just(0)),
@@ -30,9 +31,9 @@ steps = st.one_of(
 class Compared:
     """An engine and the plain model, moved together."""
 
-    def __init__(self) -> None:
-        self.engine = Engine()
-        self.plain = PlainRing(C)
+    def __init__(self, first: int) -> None:
+        self.engine = Engine(first=first)
+        self.plain = PlainRing(C, first)
         self.slots: list[Slot] = []
         for flags in FLAGS:
             self.slots.append(self.engine.claim(flags))
@@ -70,7 +71,8 @@ class Compared:
         ring, plain = self.engine.ring, self.plain
         state = ring.reader_state()
         assert (ring.head, ring.framed, ring.tail) == (plain.head, plain.framed, plain.tail)
-        assert ring.tail <= ring.framed <= ring.head <= ring.tail + C
+        assert ring.room == plain.in_use
+        assert ring.tail <= ring.framed <= ring.head <= ring.tail + ring.room
         assert bool(state["dropping"]) == plain.dropping
         assert [list(ring.drop(n)[:2]) for n in range(state["drops"])] == plain.drops
         assert [slot.lossless for slot in self.slots] == [c.lossless for c in plain.consumers]
@@ -95,8 +97,9 @@ class Compared:
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(steps, max_size=24))
+@given(firsts, st.lists(steps, max_size=24))
 @example(
+    C,
     [
         ("feed", C),
         ("split", 0),
@@ -106,13 +109,15 @@ class Compared:
         ("feed", 2),
         ("feed", 1),
         ("feed", 9),
-    ]
+    ],
 )
-@example([("feed", C), ("split", 0), ("use 0", 90), ("split", 0), ("feed", C // 2), ("split", 0)])
-@example([("feed", C - 3), ("split", 0), ("use 0", 100), ("split", 0), ("feed", C // 2)])
-@example([("feed", C - 3), ("split", 0), ("feed", 3), ("split", 0), ("use 0", 20), ("split", 0), ("feed", 8)])
-def test_ring_does_what_the_plain_model_does(plan: list[tuple[str, int]]) -> None:
-    both = Compared()
+@example(C, [("feed", C), ("split", 0), ("use 0", 90), ("split", 0), ("feed", C // 2), ("split", 0)])
+@example(C, [("feed", C - 3), ("split", 0), ("use 0", 100), ("split", 0), ("feed", C // 2)])
+@example(
+    C, [("feed", C - 3), ("split", 0), ("feed", 3), ("split", 0), ("use 0", 20), ("split", 0), ("feed", 8)]
+)
+def test_ring_does_what_the_plain_model_does(first: int, plan: list[tuple[str, int]]) -> None:
+    both = Compared(first)
     try:
         for what, amount in plan:
             if what == "feed":

@@ -13,7 +13,7 @@ from harness import need_program
 import fastcap
 
 PROGRAM = Path(__file__).parent / "c" / "ring_threads.c"
-HEADER = Path(fastcap.__file__).parent / "_ring.h"
+HEADERS = {name: (Path(fastcap.__file__).parent / name).read_text() for name in ("_ring.h", "_map.h")}
 RACE = 66
 WORDS = 1_000_000
 
@@ -28,6 +28,19 @@ MUTATIONS = {
         r"fc_load\(&c->tail\) \+ c->capacity",
         "fc_load(&c->tail) + c->capacity + 4096",
     ),
+    "the small ring ends beyond tail + first": (
+        r"limit = fc_load\(&c->tail\) \+ c->first;",
+        "limit = fc_load(&c->tail) + c->first + 4096;",
+    ),
+    "the ring grows beyond what is free": (r"store\(&c->grown, limit\)", "store(&c->grown, limit + 16384)"),
+    "a grown ring's positions are where they would be from the start": (
+        r"large\.origin = grown - first",
+        "large.origin = 0",
+    ),
+    "what lay before a grown ring's new pages is not kept": (
+        r"uint64_t o = grown % first",
+        "uint64_t o = 0",
+    ),
     "every use was valid": (r"return fc_load\(&c->tail\) <= pos", "return 1"),
     "a slot is done with all that is framed": (
         r"return cursor > spilled \? cursor : spilled",
@@ -37,9 +50,10 @@ MUTATIONS = {
 }
 
 
-def build(folder: Path, header: str, *flags: str) -> Path:
-    """Compile the program against this text of _ring.h."""
-    (folder / "_ring.h").write_text(header)
+def build(folder: Path, headers: dict[str, str], *flags: str) -> Path:
+    """Compile the program against these texts of the headers."""
+    for name, text in headers.items():
+        (folder / name).write_text(text)
     program = folder / "ring_threads"
     argv = ["gcc", "-std=gnu11", "-O1", "-g", "-Wall", "-Wextra", "-pthread", *flags, f"-I{folder}"]
     done = subprocess.run(
@@ -67,7 +81,7 @@ def _gcc() -> None:
 
 @pytest.mark.parametrize("flags", [("-fsanitize=thread",), ("-fsanitize=address,undefined",), ()])
 def test_every_word_is_right_under_threads(flags: tuple[str, ...], tmp_path: Path) -> None:
-    program = build(tmp_path, HEADER.read_text(), *flags)
+    program = build(tmp_path, HEADERS, *flags)
     seen = {"dropped": 0, "waits": 0, "overruns": 0}
     for seed in (1, 2, 3):
         done = run(program, seed)
@@ -79,8 +93,9 @@ def test_every_word_is_right_under_threads(flags: tuple[str, ...], tmp_path: Pat
 @pytest.mark.parametrize("mutation", MUTATIONS)
 def test_a_header_with_a_mistake_is_found_out(mutation: str, tmp_path: Path) -> None:
     pattern, replacement = MUTATIONS[mutation]
-    broken, changes = re.subn(pattern, replacement, HEADER.read_text())
-    assert changes == 1
+    found = {name: re.subn(pattern, replacement, text) for name, text in HEADERS.items()}
+    assert sum(changes for _, changes in found.values()) == 1
+    broken = {name: text for name, (text, _) in found.items()}
     program = build(tmp_path, broken, "-fsanitize=thread")
 
     for seed in range(1, 6):

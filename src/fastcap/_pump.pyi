@@ -4,6 +4,7 @@ EOF: str
 STOPPED: str
 COMMAND: str
 FAILED: str
+CROWDED: str
 
 def set_pipe_size(fd: int, wanted: int) -> int: ...
 

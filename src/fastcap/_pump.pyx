@@ -15,9 +15,9 @@ from posix.unistd cimport fsync, pwrite, read, write
 
 from fastcap._ring cimport (
     FC_DROP, FC_ENDED, FC_READING, FC_SPLITTER, FC_STORE,
-    Ring, Slot, fc_advance, fc_control, fc_drop_add, fc_drop_at, fc_drop_begin, fc_load, fc_load32,
-    fc_notify, fc_now_ns, fc_publish_head, fc_recover_head, fc_store, fc_store32, fc_store_limit,
-    fc_wait_for_room,
+    Ring, Slot, fc_advance, fc_control, fc_drop_add, fc_drop_at, fc_drop_begin, fc_grow, fc_load, fc_load32, fc_map,
+    fc_mapped, fc_may_grow, fc_notify, fc_now_ns, fc_offset, fc_publish_head, fc_recover_head, fc_room, fc_store,
+    fc_store32, fc_store_limit, fc_wait_for_room,
 )
 
 cdef extern from "poll.h" nogil:
@@ -46,11 +46,12 @@ cdef enum:
     LONG_NAP_NS = 1000000
     SHORT_NAP_NS = 20000        # what going to sleep and waking costs
     POPULATE = 1 << 22          # first lap: memory is mapped ahead in such pieces
+    PATIENCE_NS = 250000000     # a source that can wait has waited so long in all before the ring grows for it
     TICK_MS = 100
     MAX_WRITE = 1 << 18         # of one write(2) into a pipe
 
 # Why read_stream() came back.
-EOF, STOPPED, COMMAND, FAILED = "eof", "stopped", "command", "failed"
+EOF, STOPPED, COMMAND, FAILED, CROWDED = "eof", "stopped", "command", "failed", "crowded"
 
 
 def set_pipe_size(int fd, int wanted):
@@ -76,7 +77,10 @@ cdef class Reader:
     cdef Ring ring
     cdef int control_fd
     cdef int fd
-    cdef uint64_t recording, word, gather_ns, populated, last_read_ns
+    cdef uint64_t recording, word, gather_ns, last_read_ns
+    cdef uint64_t populated, populated_of   # offset in the mapping, and its span: another one begins anew
+    cdef uint64_t waited_ns     # for room in the small ring
+    cdef bint asked             # for the whole ring to be made ready
     cdef bint can_wait
     cdef double rate            # bytes per nanosecond, moving average
     cdef double replay          # bytes per nanosecond to hold a file back to, 0: as fast as it goes
@@ -131,11 +135,14 @@ cdef class Reader:
         fc_notify(c, FC_SPLITTER)
 
     def run(self):
-        """Read until the stream ends, the supervisor says stop, or a message waits. Returns (why, errno)."""
+        """Read until the stream ends, the supervisor says stop, or a message waits. Returns (why, errno).
+
+        CROWDED: this source can wait, but others wait for it, too; once the whole ring is ready, it is used.
+        """
         cdef int why
         with nogil:
             why = self._loop()
-        return (EOF, STOPPED, COMMAND, FAILED)[why], self.failure
+        return (EOF, STOPPED, COMMAND, FAILED, CROWDED)[why], self.failure
 
     def end(self):
         """Publish that the recording is over; `head` stands at its end."""
@@ -151,6 +158,8 @@ cdef class Reader:
         while True:
             if fc_load(&c.stop_rec) >= self.recording:
                 return 1
+            if fc_may_grow(c) and self._grow():
+                return 4
             if fc_load32(&c.mode) == FC_DROP:
                 got = self._discard()
             else:
@@ -172,6 +181,26 @@ cdef class Reader:
                 if got == -1:
                     return 2
                 return 3
+
+    cdef bint _grow(self) noexcept nogil:
+        """Use the whole ring if this one is full or crowded; true: it is to be made ready first.
+
+        A source that cannot wait takes what is ready, a piece at least: the rest is being made ready. One that can
+        loses nothing by waiting until all is.
+        """
+        cdef fc_control *c = self.ring.c
+        cdef uint64_t ready = fc_load(&c.ready)
+        cdef uint64_t head = fc_load(&c.head)
+        cdef bint full = (fc_store_limit(c) & ~(self.word - 1)) <= head
+        if not fc_load32(&c.crowded) and not (full and (not self.can_wait or self.waited_ns > PATIENCE_NS)):
+            return False
+        if ready < c.capacity and (self.can_wait or ready <= c.first):
+            if self.asked:
+                return False
+            self.asked = True
+            return True
+        fc_grow(c)
+        return False
 
     # Each step returns > 0: go on, 0: end of stream, -1: a message waits, -2: failed with self.failure.
 
@@ -206,7 +235,9 @@ cdef class Reader:
     cdef int _wait_for_room(self, uint64_t head) noexcept nogil:
         """Sleep until memory is given up, the supervisor says something, or a moment is over."""
         cdef pollfd message
+        cdef uint64_t since = fc_now_ns()
         fc_wait_for_room(self.ring.c, head, self.word, 20000000)
+        self.waited_ns += fc_now_ns() - since
         message.fd = self.control_fd
         message.events = POLLIN
         return -1 if poll(&message, 1, 0) > 0 else 1
@@ -228,13 +259,7 @@ cdef class Reader:
                 return self._nap(1000000)
             if room > nap - self.replayed:
                 room = nap - self.replayed
-        if self.populated < self.ring.capacity and head + room > self.populated:
-            if head > self.populated:
-                self.populated = head & ~<uint64_t>4095
-            if self.populated < self.ring.capacity:
-                madvise(self.ring.data + self.populated, min(<uint64_t>POPULATE, self.ring.capacity - self.populated), MADV_POPULATE_WRITE)
-            self.populated += POPULATE
-        n = read(self.fd, self.ring.at(head), room)
+        n = read(self.fd, self._place(head, room), room)
         if n <= 0:
             return self._no_bytes(n)
         now = fc_now_ns()
@@ -246,6 +271,20 @@ cdef class Reader:
         c.reads += 1
         fc_publish_head(c, head + n)
         return self._gather(n) if <uint64_t>n < room and self.rate > 0 else 1
+
+    cdef uint8_t *_place(self, uint64_t head, uint64_t room) noexcept nogil:
+        """Return where ``room`` bytes from ``head`` on belong; in the first lap pages are mapped ahead."""
+        cdef fc_map *to = fc_mapped(&self.ring.memory, self.ring.c)
+        cdef uint64_t offset = fc_offset(to, head)
+        if self.populated_of != to.span:
+            self.populated_of = to.span
+            self.populated = 0
+        if self.populated < to.span and offset + room > self.populated:
+            if offset > self.populated:
+                self.populated = offset & ~<uint64_t>4095
+            madvise(to.base + self.populated, min(<uint64_t>POPULATE, to.span - self.populated), MADV_POPULATE_WRITE)
+            self.populated += POPULATE
+        return to.base + offset
 
     cdef int _gather(self, uint64_t n) noexcept nogil:
         """After a read of ``n`` bytes that emptied the pipe: nap while more gather, if they come slowly enough.
@@ -295,7 +334,7 @@ cdef class Reader:
         cdef ssize_t n
         cdef int rc
         odd = fc_drop_at(c, c.ndrops - 1).bytes % self.word
-        if limit > head and limit - head >= self.ring.capacity // 8:
+        if limit > head and limit - head >= fc_room(c) // 8:
             if odd == 0:
                 fc_store32(&c.mode, FC_STORE)
                 return 1

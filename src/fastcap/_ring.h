@@ -2,7 +2,7 @@
  *
  * Positions are unsigned 64-bit byte counts since the ring was made; they never wrap.
  *
- *     tail <= framed <= head <= tail + capacity
+ *     tail <= framed <= head <= tail + room, which is `first`, and from `grown` on `capacity`
  *
  * One process writes each word (named beside it). Nothing outside this header touches a shared word
  * except through the functions below, so the extension, the thread sanitiser's test and a reader of
@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 #define FC_MAGIC 0x31676e6972706366ULL /* "fcpring1" */
-#define FC_LAYOUT 1u
+#define FC_LAYOUT 2u
 #define FC_PAGE 4096u
 #define FC_SLOTS 24u          /* futex bits 8..31 name them */
 #define FC_DROPS 1024u
@@ -77,7 +77,7 @@ typedef struct {
     uint32_t layout;
     uint32_t slots;
     uint64_t capacity;
-    uint64_t guard;     /* room kept unread before memory is given up, for lossy consumers */
+    uint64_t first;     /* bytes in use before the ring has grown, a multiple of pages; capacity: it never grows */
     uint64_t created_ns;
 
     FC_ALIGNED uint64_t ready;      /* allocator: bytes allocated and prefaulted so far */
@@ -93,12 +93,14 @@ typedef struct {
     uint64_t pipe_full_ns;          /* reader: time the pipe stood full, this recording */
     uint64_t pipe_bytes;            /* reader: capacity of the pipe that was got, 0: no pipe */
     uint64_t reads;                 /* reader: read(2) calls that brought bytes */
+    uint64_t grown;                 /* reader: positions from here on use the whole capacity; FC_NEVER: none yet */
 
     FC_ALIGNED uint64_t framed;     /* splitter */
     uint64_t events;                /* splitter: committed bytes of the event log */
     uint64_t drops_done;            /* splitter: drop entries that are events, or were cut off */
     uint64_t ended_rec;             /* splitter: the last recording whose END event is committed */
     uint64_t high_water;            /* splitter: peak of head - tail as memory still needed */
+    uint32_t crowded;               /* splitter: a lossy consumer will be passed unless the ring grows */
 
     FC_ALIGNED uint64_t tail;       /* splitter */
 
@@ -191,15 +193,43 @@ static inline void fc_sleep_slot(fc_control *c, uint32_t i, uint64_t want, uint3
     fc_store(&s->want, FC_NEVER);
 }
 
+/* ---- room ------------------------------------------------------------------------------------ */
+
+/* Bytes of the data in use. */
+static inline uint64_t fc_room(const fc_control *c) {
+    return fc_load(&c->grown) == FC_NEVER ? c->first : c->capacity;
+}
+/* Of these, what is kept readable for lossy consumers no longer than until a quarter is left. */
+static inline uint64_t fc_guard(const fc_control *c) { return fc_room(c) / 4; }
+static inline int fc_may_grow(const fc_control *c) {
+    return fc_peek(&c->grown) == FC_NEVER && c->first < c->capacity;
+}
+
 /* ---- reader ---------------------------------------------------------------------------------- */
 
 /* Bytes the reader may fill up to. reuse/2: tail by acquire, then a release fence before overwriting,
- * so that no store into the memory can be seen before the tail that freed it. Pairs with reuse/1. */
+ * so that no store into the memory can be seen before the tail that freed it. Pairs with reuse/1.
+ * A ring that may grow ends at a page, for that is where it will. `ready` counts bytes of the file: the
+ * first of them lie at grown - first, once it has grown. */
 static inline uint64_t fc_store_limit(const fc_control *c) {
-    uint64_t ready = fc_load(&c->ready);
-    uint64_t limit = fc_load(&c->tail) + c->capacity;
+    uint64_t ready = fc_load(&c->ready), grown = fc_peek(&c->grown), there, limit;
+    if (grown == FC_NEVER) {
+        limit = fc_load(&c->tail) + c->first;
+        if (c->first < c->capacity) limit &= ~(uint64_t)(FC_PAGE - 1);
+        there = ready < c->first ? ready : limit;
+    } else {
+        limit = fc_load(&c->tail) + c->capacity;
+        there = ready < c->capacity ? grown - c->first + ready : limit;
+    }
     fc_fence_release(&c->tail);
-    return ready < c->capacity && ready < limit ? ready : limit;
+    return there < limit ? there : limit;
+}
+/* Use the whole capacity from here on. What lies below, and may still be needed, stays where it is: see
+ * _map.h. grow/1: before anything is stored from there on, and so before `head` tells of it; whoever knows of a
+ * position sees `grown` before he asks where it lies. Only with `first` bytes ready. Pairs with grow/2. */
+static inline void fc_grow(fc_control *c) {
+    uint64_t limit = (fc_load(&c->tail) + c->first) & ~(uint64_t)(FC_PAGE - 1);
+    fc_store(&c->grown, limit);
 }
 /* Sleep until memory above `head` is given up, or the time is over. The flag is up before the splitter is
  * woken to look at cursors, and consumers that see it wake the splitter: see done/1. */

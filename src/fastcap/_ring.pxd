@@ -36,7 +36,7 @@ cdef extern from "_ring.h" nogil:
         uint32_t layout
         uint32_t slots
         uint64_t capacity
-        uint64_t guard
+        uint64_t first
         uint64_t created_ns
         uint64_t ready
         uint64_t head
@@ -51,11 +51,13 @@ cdef extern from "_ring.h" nogil:
         uint64_t pipe_full_ns
         uint64_t pipe_bytes
         uint64_t reads
+        uint64_t grown
         uint64_t framed
         uint64_t events
         uint64_t drops_done
         uint64_t ended_rec
         uint64_t high_water
+        uint32_t crowded
         uint64_t tail
         uint32_t seq
         uint32_t sleepers_reader
@@ -88,7 +90,11 @@ cdef extern from "_ring.h" nogil:
     void fc_notify_slots(fc_control *c, uint64_t reached)
     void fc_sleep(fc_control *c, uint32_t *flag, uint32_t bit, uint32_t seen, uint64_t timeout_ns)
     void fc_sleep_slot(fc_control *c, uint32_t i, uint64_t want, uint32_t seen, uint64_t timeout_ns)
+    uint64_t fc_room(const fc_control *c)
+    uint64_t fc_guard(const fc_control *c)
+    int fc_may_grow(const fc_control *c)
     uint64_t fc_store_limit(const fc_control *c)
+    void fc_grow(fc_control *c)
     void fc_wait_for_room(fc_control *c, uint64_t head, uint64_t word, uint64_t timeout_ns)
     void fc_publish_head(fc_control *c, uint64_t pos)
     fc_drop *fc_drop_at(fc_control *c, uint64_t n)
@@ -107,9 +113,25 @@ cdef extern from "_ring.h" nogil:
     void fc_advance(fc_control *c, fc_slot *s, uint64_t pos)
 
 
+cdef extern from "_map.h" nogil:
+    ctypedef struct fc_map:
+        uint8_t *base
+        uint64_t origin
+        uint64_t span
+
+    ctypedef struct fc_memory:
+        fc_map small
+
+    int fc_map_open(fc_memory *m, const fc_control *c, int fd, int prot)
+    void fc_map_close(fc_memory *m)
+    fc_map *fc_mapped(fc_memory *m, const fc_control *c)
+    uint64_t fc_offset(const fc_map *map, uint64_t pos)
+    uint8_t *fc_at(fc_memory *m, const fc_control *c, uint64_t pos)
+
+
 cdef class Ring:
     cdef fc_control *c
-    cdef uint8_t *data          # mapped twice in a row: any range below capacity is contiguous
+    cdef fc_memory memory       # any range below what is in use is contiguous
     cdef readonly uint64_t capacity
     cdef readonly bint writable
     cdef readonly int control_fd, data_fd, events_fd

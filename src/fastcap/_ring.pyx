@@ -1,20 +1,19 @@
 """The ring as Python objects: mapping, checks on attach, slots, and views that cannot go stale unnoticed.
 
 The protocol is in _ring.h and docs/ring.md. A ring is three files in one 0700 directory on tmpfs:
-``control`` (the shared words, one page per consumer slot), ``data`` (mapped twice in a row) and
+``control`` (the shared words, one page per consumer slot), ``data`` (mapped twice in a row: _map.h) and
 ``events`` (see `fastcap.events`). Descriptors travel; names do not.
 """
 
-import errno
 import os
 import stat
 
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_FillInfo
 from cpython.exc cimport PyErr_CheckSignals
+from libc.errno cimport errno
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from posix.fcntl cimport posix_fallocate
-from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_FIXED, MAP_PRIVATE, MAP_SHARED
-from posix.mman cimport PROT_NONE, PROT_READ, PROT_WRITE, madvise, mmap, munmap
+from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, madvise, mmap, munmap
 
 from fastcap.errors import RingError
 
@@ -23,6 +22,7 @@ cdef extern from "sys/mman.h":
 
 PAGE = 4096
 MIN_RING_BYTES = 1 << 20
+LEAST_FIRST = 1 << 16       # a guard of several pages: room begins and ends at pages until the ring has grown
 SLOTS = FC_SLOTS
 LOSSLESS = FC_LOSSLESS
 ESSENTIAL = FC_ESSENTIAL
@@ -53,11 +53,10 @@ cdef class Ring:
 
     def __cinit__(self):
         self.c = NULL
-        self.data = NULL
         self.control_fd = self.data_fd = self.events_fd = -1
 
     @staticmethod
-    def create(int dir_fd, capacity):
+    def create(int dir_fd, capacity, *, first=None):
         """Make the ring's files in the directory ``dir_fd`` and map them.
 
         Parameters
@@ -66,6 +65,8 @@ cdef class Ring:
             Directory on tmpfs, private to this user.
         capacity : int
             Bytes of data, a multiple of 4096, at least 1 MiB. Nothing is allocated yet: see `allocate`.
+        first : int, optional
+            Bytes that are used before consumers fall behind, a multiple of 4096, at least 64 KiB. Default: all.
 
         Raises
         ------
@@ -74,6 +75,9 @@ cdef class Ring:
         """
         if capacity < MIN_RING_BYTES or capacity % PAGE:
             raise RingError(f"ring of {capacity} bytes: must be a multiple of 4096 and at least 1 MiB")
+        first = capacity if first is None else first
+        if not LEAST_FIRST <= first <= capacity or first % PAGE:
+            raise RingError(f"first {first} bytes of a ring of {capacity}: must be a multiple of 4096, from 64 KiB on")
         cdef uint64_t control_bytes = fc_control_bytes() + FC_SLOTS * PAGE
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         fds = []
@@ -87,15 +91,17 @@ cdef class Ring:
                 os.close(fd)
             raise RingError(f"cannot make the ring's files: {e.strerror}") from e
         cdef Ring ring = Ring.__new__(Ring)
-        ring._map(fds, True, control_bytes, capacity)
+        ring._map_control(fds, True, control_bytes, capacity)
         ring.c.layout = FC_LAYOUT
         ring.c.slots = FC_SLOTS
         ring.c.capacity = capacity
-        ring.c.guard = capacity // 4
+        ring.c.first = first
+        ring.c.grown = FC_NEVER
         ring.c.created_ns = fc_now_ns()
         cdef uint32_t i
         for i in range(FC_SLOTS):
             fc_store(&fc_slot_at(ring.c, i).want, FC_NEVER)
+        ring._map_data()
         fc_store(&ring.c.magic, FC_MAGIC)
         return ring
 
@@ -119,16 +125,18 @@ cdef class Ring:
             for fd in fds:
                 os.close(fd)
             raise
-        ring._map(fds, writable, control_bytes, sizes[1])
-        if fc_load(&ring.c.magic) != FC_MAGIC or ring.c.layout != FC_LAYOUT or ring.c.capacity != ring.capacity:
+        ring._map_control(fds, writable, control_bytes, sizes[1])
+        fits = fc_load(&ring.c.magic) == FC_MAGIC and ring.c.layout == FC_LAYOUT and ring.c.capacity == ring.capacity
+        if not fits or not LEAST_FIRST <= ring.c.first <= ring.capacity or ring.c.first % PAGE:
             ring.close()
             raise RingError(
                 f"not a ring of this version (magic {fc_load(&ring.c.magic):#x}, layout {ring.c.layout}, capacity "
                 f"{ring.c.capacity}; this is layout {FC_LAYOUT}): use the fastcap that made it"
             )
+        ring._map_data()
         return ring
 
-    def _map(self, fds, bint writable, uint64_t control_bytes, uint64_t capacity):
+    def _map_control(self, fds, bint writable, uint64_t control_bytes, uint64_t capacity):
         self.control_fd, self.data_fd, self.events_fd = fds
         self.capacity = capacity
         self.writable = writable
@@ -136,19 +144,14 @@ cdef class Ring:
         if control == MAP_FAILED:
             raise RingError("cannot map the ring's control pages")
         self.c = <fc_control *>control
-        cdef int prot = PROT_READ | (PROT_WRITE if writable else 0)
-        cdef void *base = mmap(NULL, 2 * capacity, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-        if base == MAP_FAILED:
-            raise RingError(f"cannot reserve {2 * capacity} bytes of address space for the ring")
-        self.data = <uint8_t *>base
-        cdef uint64_t part
-        for part in range(2):
-            if mmap(self.data + part * capacity, capacity, prot, MAP_SHARED | MAP_FIXED, self.data_fd, 0) == MAP_FAILED:
-                raise RingError("cannot map the ring's data")
+
+    def _map_data(self):
+        cdef int prot = PROT_READ | (PROT_WRITE if self.writable else 0)
+        if fc_map_open(&self.memory, self.c, self.data_fd, prot):
+            raise RingError(f"cannot map {2 * self.capacity} bytes of ring memory: {os.strerror(errno)}")
 
     def __dealloc__(self):
-        if self.data != NULL:
-            munmap(self.data, 2 * self.capacity)
+        fc_map_close(&self.memory)
         if self.c != NULL:
             munmap(self.c, fc_control_bytes() + FC_SLOTS * 4096)
 
@@ -160,7 +163,7 @@ cdef class Ring:
         self.control_fd = self.data_fd = self.events_fd = -1
 
     cdef uint8_t *at(self, uint64_t pos) noexcept nogil:
-        return self.data + pos % self.capacity
+        return fc_at(&self.memory, self.c, pos)
 
     def allocate(self, uint64_t upto):
         """Allocate and prefault the data up to ``upto`` bytes and publish it as ready. Blocks; no GIL.
@@ -214,6 +217,16 @@ cdef class Ring:
     def ready(self):
         """Bytes of the data that are allocated and prefaulted."""
         return fc_load(&self.c.ready)
+
+    @property
+    def first(self):
+        """Bytes of the data that are used before the ring has grown."""
+        return self.c.first
+
+    @property
+    def room(self):
+        """Bytes of the data that are in use: `first`, or once it has grown the capacity."""
+        return fc_room(self.c)
 
     @property
     def ended_recording(self):
@@ -273,8 +286,8 @@ cdef class Ring:
 
     def bytes_at(self, uint64_t pos, size_t n):
         """Return a copy of ``n`` bytes at ``pos``. No check: use `Slot.still_valid` afterwards."""
-        if n > self.capacity:
-            raise ValueError(f"{n} bytes do not fit a ring of {self.capacity}")
+        if n > fc_room(self.c):
+            raise ValueError(f"{n} bytes do not fit a ring of {fc_room(self.c)}")
         return (<char *>self.at(pos))[:n]
 
 
@@ -388,7 +401,7 @@ cdef class Slot:
     def view(self, uint64_t pos, size_t n):
         """Return a `View` of ``n`` bytes at ``pos``. They must be readable: ``pos + n <= framed``."""
         cdef uint64_t framed = fc_readable(self.ring.c)
-        if n > self.ring.capacity or n > framed or pos > framed - n:
+        if n > fc_room(self.ring.c) or n > framed or pos > framed - n:
             raise ValueError(f"{n} bytes at {pos} are not readable (framed {framed})")
         cdef View v = View.__new__(View)
         v.ring = self.ring

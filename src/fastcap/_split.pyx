@@ -8,9 +8,10 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from fastcap._ring cimport (
     FC_ACTIVE, FC_DROP, FC_ESSENTIAL, FC_FREE, FC_LEAVING, FC_LOSSLESS, FC_NEVER, FC_READING, FC_SLOTS,
-    FC_SPLITTER, FC_WANT, Ring, fc_arrived, fc_commit_events, fc_control, fc_drop_at, fc_load, fc_load32,
+    FC_SPLITTER, FC_WANT, Ring, fc_arrived, fc_commit_events, fc_control, fc_drop_at, fc_guard, fc_load, fc_load32,
+    fc_may_grow,
     fc_notify, fc_notify_slots, fc_now_ns, fc_peek, fc_publish_framed, fc_publish_tail, fc_sleep, fc_slot,
-    fc_slot_at, fc_slot_done, fc_slot_grant, fc_store, fc_store32,
+    fc_room, fc_slot_at, fc_slot_done, fc_slot_grant, fc_store, fc_store32,
 )
 
 # Reasons to come back, as bits.
@@ -130,10 +131,13 @@ cdef class SplitLoop:
             self.best_bytes = n
 
     cdef int _free(self) noexcept nogil:
-        """Move `tail` up to what every lossless slot is done with, keeping the guard; note backlogs."""
+        """Move `tail` up to what every lossless slot is done with, keeping the guard; note backlogs.
+
+        A lossy consumer that lies half the room behind says that the ring is to grow.
+        """
         cdef fc_control *c = self.c
         cdef uint64_t framed = fc_peek(&c.framed), tail = fc_peek(&c.tail), head = fc_load(&c.head)
-        cdef uint64_t capacity = c.capacity
+        cdef uint64_t capacity = c.capacity, room = fc_room(c)
         cdef uint64_t floor = framed, done, keep
         cdef uint32_t i, state
         cdef fc_slot *s
@@ -150,6 +154,8 @@ cdef class SplitLoop:
             if framed - done > fc_peek(&s.high_water):
                 fc_store(&s.high_water, framed - done)
             if not fc_load32(&s.lossless):
+                if framed - done > room // 2 and fc_may_grow(c):
+                    fc_store32(&c.crowded, 1)
                 continue
             if head - done > capacity - capacity // 8 and not self.can_wait and not (state >> 8) & FC_ESSENTIAL:
                 fc_store32(&s.lossless, 0)      # it would cost others: from now on it is passed, and can see so
@@ -159,8 +165,8 @@ cdef class SplitLoop:
                 floor = done
         if head - floor > fc_peek(&c.high_water):
             fc_store(&c.high_water, head - floor)
-        keep = head + c.guard
-        keep = keep - capacity if keep > capacity else 0
+        keep = head + fc_guard(c)
+        keep = keep - room if keep > room else 0
         fc_publish_tail(c, min(min(floor, keep), self.keep_from))
         return why
 

@@ -1,8 +1,9 @@
-/* _ring.h under threads: a reader, a splitter, two lossless consumers, a lossy one, and one that claims a
- * slot and withdraws, on one ring. Word k of the source is k, so that every word that is read can be checked.
+/* _ring.h and _map.h under threads: a reader, a splitter, two lossless consumers, a lossy one, and one that claims a
+ * slot and withdraws, on one ring, which grows when it is full somewhere in its middle. Word k of the source is k, so that every word that is read can be checked.
  *
  * usage: ring_threads WORDS SEED. Exit status 0 and one line of counts, or 1 and what was wrong.
  */
+#define _GNU_SOURCE
 #include <inttypes.h>
 #include <pthread.h>
 #include <sched.h>
@@ -11,15 +12,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "_ring.h"
+#include "_map.h"
 
-enum { CAPACITY = 1 << 15, WORD = 8, TICK_NS = 5000000, MAX_GAPS = 1 << 20, MAX_PIECE = 512, WITHDRAWALS = 2000 };
+enum { CAPACITY = 1 << 16, FIRST = 5 << 12, WORD = 8, TICK_NS = 5000000, MAX_GAPS = 1 << 20, MAX_PIECE = 512, WITHDRAWALS = 2000 };
 enum { LOSSLESS_A = 0, LOSSLESS_B = 5, LOSSY = 23, WITHDRAWN = 11 };
 
 typedef struct { uint64_t position, words; } gap;
 
 static fc_control *c;
-static uint64_t *data;
+static fc_memory memory;
 static gap *gaps;                      /* the event log: plain memory, published by `events` */
 static uint64_t source_words, seed;
 static _Atomic int consumers = 4;      /* that have not left yet */
@@ -36,7 +37,7 @@ static uint64_t random_below(uint64_t *state, uint64_t n) {
 
 /* ---- reader ---- */
 
-static uint64_t *word_at(uint64_t pos) { return &data[pos % CAPACITY / WORD]; }
+static uint64_t *word_at(uint64_t pos) { return (uint64_t *)fc_at(&memory, c, pos); }
 
 static uint64_t store_some(uint64_t head, uint64_t room, uint64_t next, uint64_t *rng) {
     uint64_t n = 1 + random_below(rng, MAX_PIECE);
@@ -51,8 +52,12 @@ static void *reader(void *unused) {
     uint64_t next = 0, rng = seed * 2 + 1;
     while (next < source_words) {
         uint64_t head = fc_load(&c->head), limit = fc_store_limit(c) & ~(uint64_t)(WORD - 1);
+        if (limit <= head && fc_may_grow(c) && fc_load(&c->tail) % FIRST >= FC_PAGE) {
+            fc_grow(c);
+            continue;
+        }
         if (fc_load32(&c->mode) == FC_DROP) {
-            if (limit - head >= CAPACITY / 8) {
+            if (limit > head && limit - head >= fc_room(c) / 8) {
                 fc_store32(&c->mode, FC_STORE);
             } else {
                 uint64_t n = 1 + random_below(&rng, 8);
@@ -87,7 +92,7 @@ static void log_gaps(uint64_t top, int final) {
     fc_commit_events(c, ngaps);
 }
 static void serve(uint64_t head) {
-    uint64_t framed = fc_peek(&c->framed), tail = fc_peek(&c->tail), floor = framed, keep = head + c->guard;
+    uint64_t framed = fc_peek(&c->framed), tail = fc_peek(&c->tail), floor = framed, keep = head + fc_guard(c);
     for (uint32_t i = 0; i < FC_SLOTS; i++) {
         fc_slot *s = fc_slot_at(c, i);
         uint32_t state = fc_load32(&s->state);
@@ -102,7 +107,8 @@ static void serve(uint64_t head) {
             if (done < floor) floor = done;
         }
     }
-    keep = keep > CAPACITY ? keep - CAPACITY : 0;
+    uint64_t room = fc_room(c);
+    keep = keep > room ? keep - room : 0;
     fc_publish_tail(c, floor < keep ? floor : keep);
 }
 static void *splitter(void *unused) {
@@ -232,11 +238,12 @@ int main(int argc, char **argv) {
     if (argc != 3) return 2;
     source_words = strtoull(argv[1], NULL, 10), seed = strtoull(argv[2], NULL, 10);
     c = aligned_alloc(FC_PAGE, bytes);
-    data = calloc(1, CAPACITY);
+    int fd = memfd_create("ring", 0);
     gaps = malloc(MAX_GAPS * sizeof *gaps);
-    if (!c || !data || !gaps) return 2;
+    if (!c || !gaps || fd < 0 || ftruncate(fd, CAPACITY)) return 2;
     memset(c, 0, bytes);
-    c->capacity = CAPACITY, c->ready = CAPACITY, c->guard = CAPACITY / 4;
+    c->capacity = CAPACITY, c->ready = CAPACITY, c->first = FIRST, c->grown = FC_NEVER;
+    if (fc_map_open(&memory, c, fd, PROT_READ | PROT_WRITE)) return 2;
     for (uint32_t i = 0; i < FC_SLOTS; i++) fc_store(&fc_slot_at(c, i)->want, FC_NEVER);
     pthread_create(&threads[0], NULL, splitter, NULL);
     pthread_create(&threads[1], NULL, lossless, (void *)(uintptr_t)LOSSLESS_A);
@@ -248,6 +255,7 @@ int main(int argc, char **argv) {
     uint64_t ngaps = fc_load(&c->events), dropped = 0;
     for (uint64_t i = 0; i < ngaps; i++) dropped += gaps[i].words;
     if (fc_load(&c->framed) / WORD + dropped != source_words) fail("kept, dropped, source", fc_load(&c->framed) / WORD, dropped, source_words);
+    if (fc_may_grow(c)) fail("never grown: framed", fc_load(&c->framed), 0, 0);
     printf("gaps %" PRIu64 " dropped %" PRIu64 " waits %" PRIu64 " overruns %" PRIu64 "\n", ngaps, dropped,
            (uint64_t)atomic_load(&waits), (uint64_t)atomic_load(&overruns));
     return 0;

@@ -116,6 +116,8 @@ class Conductor:
         except (FastcapError, OSError) as e:
             self.fail(r, "SourceError", str(e))
             return
+        if not spec["can_wait"]:
+            self.s.use_whole_ring()
         r.waiting_for = {"announced"}
         self.s.tell(self.splitter, {"op": "announce", **self.framing(spec)})
         self.prepare_sink(r)
@@ -183,7 +185,7 @@ class Conductor:
         """Open the source's way in and hand it to the reader."""
         if r.over:
             return
-        if self.s.ring.ready < self.s.first_bytes:
+        if self.s.ring.ready < self.s.ring.first:
             self.s.loop.later(ALLOCATING_S, lambda: self.start_reader(r))
             return
         if r.source_fd < 0:
@@ -418,6 +420,10 @@ class Conductor:
     def _told(self, r: Recording) -> Message:
         keys = ("destination", "device", "expected_end", "label")
         return {k: r.spec["lock_info"].get(k) for k in keys}
+
+    def sources_can_wait(self) -> bool:
+        """Tell whether nothing can be lost for want of memory: every source waits for room."""
+        return all(r.spec["can_wait"] for r in self.recordings if not r.over)
 
     def out_of_memory(self) -> None:
         """End the recording, drain what arrived: the ring could not be allocated whole."""

@@ -72,6 +72,9 @@ class Hearing:
         if r.state == PREPARING:
             self.c.start_source(r, message)
 
+    def _on_crowded(self, r: Recording, worker: Worker, message: Message) -> None:
+        self.c.s.use_whole_ring()
+
     def on_eof(self, r: Recording, worker: Worker, message: Message) -> None:
         """Note that the reader has come to the end: its counters, and the kernel's count of what it read."""
         r.eof = message

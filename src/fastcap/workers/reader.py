@@ -1,7 +1,7 @@
 """The reader process: one descriptor into the ring, nothing else.
 
 Control: ``record`` and ``resume`` bring the source's descriptor; ``run`` is inside `fastcap._pump` without
-the GIL; ``eof`` goes back. Between the baseline that the supervisor takes of this process's byte counter and
+the GIL; ``crowded`` (the whole ring is wished for) and ``eof`` go back. Between the baseline that the supervisor takes of this process's byte counter and
 the end of a recording, this process makes no counted read but the source's: no import, no file is opened.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from fastcap._pump import COMMAND, FAILED, Reader, set_pipe_size
+from fastcap._pump import COMMAND, CROWDED, FAILED, Reader, set_pipe_size
 from fastcap.wire import Channel
 from fastcap.workers._start import attach, serve
 
@@ -50,8 +50,11 @@ def _read(channel: Channel, reader: Reader, message: dict[str, Any], fd: int) ->
     """Read one recording to its end and say how it ended."""
     channel.send(_accept(reader, message, fd))
     why, error = reader.run()
-    while why == COMMAND:
-        channel.poll()  # nothing is said during a recording but that there is something to look at
+    while why in (COMMAND, CROWDED):
+        if why == CROWDED:
+            channel.send({"op": "crowded", "recording": message["recording"]})
+        else:
+            channel.poll()  # nothing is said during a recording but that there is something to look at
         why, error = reader.run()
     os.close(fd)
     reader.end()

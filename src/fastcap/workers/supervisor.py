@@ -26,7 +26,7 @@ from fastcap.workers.children import Worker
 from fastcap.workers.conduct import Conductor
 from fastcap.workers.statusfile import StatusFile
 
-FIRST_BYTES = 64 << 20  # ready before the first byte; the rest follows in the background
+FIRST_BYTES = 32 << 20  # ready before the first byte, and all that is used while consumers keep up
 STEP_BYTES = 16 << 20
 STATUS_S = 1.0
 
@@ -83,6 +83,7 @@ class Supervisor:
         self.workers: list[Worker] = []
         self.closing = False
         self.finished = False
+        self._whole = threading.Event()  # the whole ring is wished for
         self.folder = ""
         self.notices: list[str] = []
 
@@ -99,7 +100,8 @@ class Supervisor:
         self.folder = message["folder"]
         self.capacity: int = message["ring_bytes"]
         self.dir_fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        self.ring = Ring.create(self.dir_fd, self.capacity)
+        small = 2 * FIRST_BYTES <= self.capacity
+        self.ring = Ring.create(self.dir_fd, self.capacity, first=FIRST_BYTES if small else None)
         readonly = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
         self.data_ro = os.open("data", readonly, dir_fd=self.dir_fd)
         self.events_ro = os.open("events", readonly, dir_fd=self.dir_fd)
@@ -107,21 +109,34 @@ class Supervisor:
         self.status = StatusFile(message, self.folder)
         self.conductor = Conductor(self)
         self.conductor.start_workers(message)
-        threading.Thread(target=self._allocate, daemon=True).start()
+        self._start_allocator()
 
-    @property
-    def first_bytes(self) -> int:
-        """Bytes of the ring that must be ready before a source starts."""
-        return min(FIRST_BYTES, self.capacity)
+    def use_whole_ring(self) -> None:
+        """Have all of the ring's memory made ready: a source that cannot wait may need it at any moment."""
+        self._whole.set()
+        if not self._allocator.is_alive():  # done; or it failed once, and there may be room now
+            self._start_allocator()
+
+    def _start_allocator(self) -> None:
+        self._allocator = threading.Thread(target=self._allocate, daemon=True)
+        self._allocator.start()
 
     def _allocate(self) -> None:
-        """Allocate in the background; a failure ends the capture, all that arrived is safe."""
+        """Allocate in the background. A failure ends the capture, all that arrived is safe.
+
+        What only a ring that grows would use is made ready when that is wished for. Without a source that needs
+        it, a failure there costs nothing but the growth.
+        """
         while self.ring.ready < self.capacity and not self.finished:
+            growing = self.ring.ready >= self.ring.first
+            if growing:
+                self._whole.wait()
             try:
                 self.ring.allocate(self.ring.ready + STEP_BYTES)
             except RingError as e:
                 self.notices.append(str(e))
-                self.loop.later(0.0, self.conductor.out_of_memory)
+                if not growing or not self.conductor.sources_can_wait():
+                    self.loop.later(0.0, self.conductor.out_of_memory)
                 return
 
     def spawn(self, role: str) -> Worker:
