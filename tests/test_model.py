@@ -16,6 +16,9 @@ RIGHT = {
     "slots while the splitter dies": ("attach.pml", "KS=1"),
     "drops while the reader dies": ("ring.pml", "N=3", "DROP", "KR=1"),
     "drops while the splitter dies": ("ring.pml", "N=3", "DROP", "KS=1"),
+    "growth while the reader dies": ("ring.pml", "N=5", "C=3", "F=2", "KR=1"),
+    "growth under a lossy consumer": ("ring.pml", "N=3", "C=2", "F=1", "LOSSY"),
+    "growth, then drops": ("ring.pml", "N=5", "C=3", "F=1", "DROP"),
     "spilling": ("ring.pml", "N=3", "SPILL"),
     "a spiller of its own": ("ring2.pml", "N=3", "DROP"),
 }
@@ -30,6 +33,8 @@ WRONG = {
     ),
     "drops are matched to events by position": ("ring.pml", "N=3", "DROP", "KS=1", "H_GI_BY_POS"),
     "a writer is replaced before it is gone": ("ring.pml", "N=3", "SPILL", "KW=1", "H_NOWAIT_W"),
+    "a ring grows beyond what is free": ("ring.pml", "N=5", "C=3", "F=2", "H_GROW_LATE"),
+    "a grown ring's places are counted from 0": ("ring.pml", "N=5", "C=3", "F=2", "H_GROWN_FROM_ZERO"),
     "the cursor moves before the fsync": ("ring.pml", "N=3", "FF=1", "H_CURSOR_EARLY"),
 }
 

@@ -2,6 +2,7 @@ from typing import Any
 
 PAGE: int
 MIN_RING_BYTES: int
+LEAST_FIRST: int
 SLOTS: int
 LOSSLESS: int
 ESSENTIAL: int
