@@ -39,7 +39,7 @@ cdef extern from "sys/mman.h" nogil:
     int madvise(void *addr, size_t length, int advice)
 
 cdef enum:
-    MAX_READ = 1 << 19          # of one read(2): larger ones leave the cache before the splitter's consumers come
+    MAX_READ = 1 << 20          # of one read(2): all that a large pipe holds
     SHORT_READ = 1 << 17        # below this the pipe was nearly empty: let bytes gather before the next wake-up
     SCRATCH = 1 << 18           # where dropped bytes go
     GATHER = 1 << 18            # no nap lets more than this gather in the pipe, nor a quarter of what it holds
