@@ -39,7 +39,8 @@ cdef extern from "sys/mman.h" nogil:
     int madvise(void *addr, size_t length, int advice)
 
 cdef enum:
-    MAX_READ = 1 << 20          # of one read(2): all that a large pipe holds
+    MAX_READ = 1 << 19          # of one read(2): larger ones leave the cache before the splitter's consumers come
+    MAX_PASS = 1 << 20          # of bytes that are only passed on: all that a large pipe holds
     SHORT_READ = 1 << 17        # below this the pipe was nearly empty: let bytes gather before the next wake-up
     SCRATCH = 1 << 18           # where dropped bytes go
     GATHER = 1 << 18            # no nap lets more than this gather in the pipe, nor a quarter of what it holds
@@ -254,8 +255,7 @@ cdef class Reader:
         rc = self._ready()
         if rc != 1:
             return 1 if rc == 2 else rc
-        if room > MAX_READ:
-            room = MAX_READ
+        room = min(room, <uint64_t>(MAX_PASS if self.word == 1 else MAX_READ))
         if self.replay > 0:
             now = fc_now_ns()
             nap = <uint64_t>((now - self.replay_from_ns) * self.replay) & ~(self.word - 1)
