@@ -38,6 +38,9 @@ def run(args: Sequence[str]) -> int:
         return 1
     if options.show_help or options.show_version:
         return _print(HELP if options.show_help else f"fastcap tee {_version()}")
+    from fastcap._launch import prestart
+
+    prestart()
     return Tee(options).run()
 
 
