@@ -18,6 +18,7 @@ import live
 import losses
 import plotting
 import reading
+import rings
 import sweeping
 import table
 import throughput
@@ -43,6 +44,13 @@ def _parser() -> argparse.ArgumentParser:
     for command in (tee, stream):
         command.add_argument("--gib", type=float, default=4.0)
         command.add_argument("--rounds", type=int, default=5)
+    ring = commands.add_parser(
+        "ring", help="processes that read what another fills, with the ring and without"
+    )
+    ring.add_argument("--gib", type=float, default=4.0)
+    ring.add_argument("--rounds", type=int, default=7)
+    wake = commands.add_parser("wake", help="from publication to the consumer running")
+    wake.add_argument("--count", type=int, default=5000)
     cpu = commands.add_parser("cpu", help="CPU time and private memory at 2 MHz")
     cpu.add_argument("--seconds", type=float, default=10.0)
     commands.add_parser("live", help="CPU time of live statistics at 2 and 10 MHz").add_argument(
@@ -87,6 +95,10 @@ def measure(given: argparse.Namespace) -> Iterable[Figure]:
         return throughput.tee(given.gib, given.rounds)
     if given.what == "stream":
         return throughput.stream(given.gib, given.rounds)
+    if given.what == "ring":
+        return rings.ring(given.gib, given.rounds)
+    if given.what == "wake":
+        return rings.wake(given.count)
     if given.what == "cpu":
         return cost.cpu(given.seconds, given.to)
     if given.what == "live":
@@ -112,7 +124,20 @@ def measure(given: argparse.Namespace) -> Iterable[Figure]:
 
 def _all(to: str | None) -> Iterator[Figure]:
     place = [] if to is None else ["--to", to]
-    for what in ("startup", "latency", "cpu", "live", "tee", "stream", "reading", "plot", "replace", "stall"):
+    for what in (
+        "startup",
+        "latency",
+        "cpu",
+        "live",
+        "ring",
+        "wake",
+        "tee",
+        "stream",
+        "reading",
+        "plot",
+        "replace",
+        "stall",
+    ):
         yield from measure(_parser().parse_args([*place, what]))
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import fastcap
 
 HERE = Path(__file__).resolve().parent
+HEADERS = f"-I{Path(fastcap.__file__).parent}"
 PIPE_BYTES = 1 << 20
 MIB = 1 << 20
 GIB = 1 << 30
@@ -97,7 +98,16 @@ def programs(*names: str) -> Iterator[dict[str, str]]:
     with tempfile.TemporaryDirectory(prefix="fastcap-bench-") as folder:
         paths = {name: str(Path(folder) / name) for name in names}
         for name, path in paths.items():
-            flags = ["-O2", "-std=c11", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE"]
+            flags = [
+                "-O2",
+                "-ftree-vectorize",
+                "-std=c11",
+                "-Wall",
+                "-Wextra",
+                "-Werror",
+                "-D_GNU_SOURCE",
+                HEADERS,
+            ]
             subprocess.run([compiler, *flags, "-o", path, str(HERE / "c" / f"{name}.c")], check=True)
         yield paths
 

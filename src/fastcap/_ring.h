@@ -107,6 +107,7 @@ typedef struct {
     FC_ALIGNED uint32_t seq;        /* whoever publishes: the only futex word */
     uint32_t sleepers_reader;       /* waiting readers; a killed one leaves a count: a needless wake */
     uint32_t sleepers_splitter;
+    uint32_t sleepers_slots;        /* waiting consumers, by the slot's bit: whose `want` is to be looked at */
 
     FC_ALIGNED uint32_t commands;   /* supervisor: counted up with every message to a worker */
     uint64_t stop_rec;              /* supervisor: the reader ends recordings up to this one */
@@ -164,12 +165,14 @@ static inline void fc_notify(fc_control *c, uint32_t classes) {
     if ((classes & FC_SPLITTER) && fc_load32(&c->sleepers_splitter)) bits |= FC_SPLITTER;
     fc_wake(c, bits);
 }
-/* Wake every consumer that sleeps until a position at or below `reached`. */
+/* Wake every consumer that sleeps until a position at or below `reached`. Pages of others are not touched. */
 static inline void fc_notify_slots(fc_control *c, uint64_t reached) {
-    uint32_t bits = 0;
+    uint32_t asleep, bits = 0;
     fc_bump(c);
-    for (uint32_t i = 0; i < FC_SLOTS; i++)
+    for (asleep = fc_load32(&c->sleepers_slots) >> 8; asleep; asleep &= asleep - 1) {
+        uint32_t i = (uint32_t)__builtin_ctz(asleep);
         if (fc_load(&fc_slot_at(c, i)->want) <= reached) bits |= fc_slot_bit(i);
+    }
     fc_wake(c, bits);
 }
 static inline int fc_futex_wait(fc_control *c, uint32_t seen, uint64_t timeout_ns, uint32_t bits) {
@@ -188,8 +191,10 @@ static inline void fc_sleep(fc_control *c, uint32_t *flag, uint32_t bit, uint32_
 static inline void fc_sleep_slot(fc_control *c, uint32_t i, uint64_t want, uint32_t seen, uint64_t timeout_ns) {
     fc_slot *s = fc_slot_at(c, i);
     fc_store(&s->want, want);
+    __atomic_fetch_or(&c->sleepers_slots, fc_slot_bit(i), __ATOMIC_RELEASE);
     fc_fence_full(&c->seq);
     if (fc_load32(&c->seq) == seen) fc_futex_wait(c, seen, timeout_ns, fc_slot_bit(i));
+    __atomic_fetch_and(&c->sleepers_slots, ~fc_slot_bit(i), __ATOMIC_RELAXED);
     fc_store(&s->want, FC_NEVER);
 }
 
