@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 
-import numpy as np
 import pytest
 from engine import assert_whole, counting, kill, recording, workers
 from harness import Engine, counter

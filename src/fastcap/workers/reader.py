@@ -1,8 +1,9 @@
 """The reader process: one descriptor into the ring, nothing else.
 
 Control: ``record`` and ``resume`` bring the source's descriptor; ``run`` is inside `fastcap._pump` without
-the GIL; ``crowded`` (the whole ring is wished for) and ``eof`` go back. Between the baseline that the supervisor takes of this process's byte counter and
-the end of a recording, this process makes no counted read but the source's: no import, no file is opened.
+the GIL; ``crowded`` (the whole ring is wished for) and ``eof`` go back. Between the baseline that the supervisor
+takes of this process's byte counter and the end of a recording, this process makes no counted read but the
+source's: no import, no file is opened.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ class Supervisor:
         self.folder = message["folder"]
         self.capacity: int = message["ring_bytes"]
         self.dir_fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        small = 2 * FIRST_BYTES <= self.capacity
+        small = self.capacity >= 2 * FIRST_BYTES
         self.ring = Ring.create(self.dir_fd, self.capacity, first=FIRST_BYTES if small else None)
         readonly = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
         self.data_ro = os.open("data", readonly, dir_fd=self.dir_fd)
