@@ -19,6 +19,7 @@ import losses
 import plotting
 import reading
 import rings
+import stalls
 import sweeping
 import table
 import throughput
@@ -51,6 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     ring.add_argument("--rounds", type=int, default=7)
     wake = commands.add_parser("wake", help="from publication to the consumer running")
     wake.add_argument("--count", type=int, default=5000)
+    nas = commands.add_parser("nas", help="what bench nas finds of injected stalls; needs FUSE")
+    nas.add_argument("--seconds", type=float, default=20.0)
     cpu = commands.add_parser("cpu", help="CPU time and private memory at 2 MHz")
     cpu.add_argument("--seconds", type=float, default=10.0)
     commands.add_parser("live", help="CPU time of live statistics at 2 and 10 MHz").add_argument(
@@ -97,6 +100,8 @@ def measure(given: argparse.Namespace) -> Iterable[Figure]:
         return throughput.stream(given.gib, given.rounds)
     if given.what == "ring":
         return rings.ring(given.gib, given.rounds)
+    if given.what == "nas":
+        return stalls.nas(given.seconds)
     if given.what == "wake":
         return rings.wake(given.count)
     if given.what == "cpu":
