@@ -14,6 +14,7 @@ from pathlib import Path
 import cost
 import decoding
 import delays
+import direct
 import live
 import losses
 import plotting
@@ -42,7 +43,8 @@ def _parser() -> argparse.ArgumentParser:
     stall.add_argument("--scale", type=float, default=1.0, help="shorten recording and stall by this factor")
     tee = commands.add_parser("tee", help="fastcap tee beside tee and mbuffer")
     stream = commands.add_parser("stream", help="board.stream summed by numpy in place")
-    for command in (tee, stream):
+    dd = commands.add_parser("dd", help="capture to tmpfs beside dd")
+    for command in (tee, stream, dd):
         command.add_argument("--gib", type=float, default=4.0)
         command.add_argument("--rounds", type=int, default=5)
     ring = commands.add_parser(
@@ -54,6 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     wake.add_argument("--count", type=int, default=5000)
     nas = commands.add_parser("nas", help="what bench nas finds of injected stalls; needs FUSE")
     nas.add_argument("--seconds", type=float, default=20.0)
+    past = commands.add_parser("direct", help="O_DIRECT beside the page cache; needs root, FUSE, sshfs")
+    past.add_argument("--mib", type=int, default=512)
+    past.add_argument("--rounds", type=int, default=3)
     cpu = commands.add_parser("cpu", help="CPU time and private memory at 2 MHz")
     cpu.add_argument("--seconds", type=float, default=10.0)
     commands.add_parser("live", help="CPU time of live statistics at 2 and 10 MHz").add_argument(
@@ -98,6 +103,10 @@ def measure(given: argparse.Namespace) -> Iterable[Figure]:
         return throughput.tee(given.gib, given.rounds)
     if given.what == "stream":
         return throughput.stream(given.gib, given.rounds)
+    if given.what == "dd":
+        return throughput.dd(given.gib, given.rounds)
+    if given.what == "direct":
+        return direct.direct(given.mib, given.rounds)
     if given.what == "ring":
         return rings.ring(given.gib, given.rounds)
     if given.what == "nas":

@@ -1,4 +1,4 @@
-"""How fast: ``fastcap tee`` beside its peers, and `board.stream` from a source at full speed."""
+"""How fast: ``fastcap tee`` and ``capture`` beside their peers, and `board.stream` from a source at full speed."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import os
 import shutil
 import statistics
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from setting import GIB, MIB, Figure, fastcap_argv, figure, holds, later, pipe, programs
@@ -61,6 +63,54 @@ def _through(argv: list[str], c: dict[str, str], total: int) -> tuple[float, flo
     if int(got) != total:
         raise SystemExit(f"figures: {argv[0]} passed on {int(got)} of {total} bytes")
     return wall_s, float(flow_s)
+
+
+def dd(gib: float, rounds: int) -> Iterator[Figure]:
+    """``SOURCE | fastcap capture -`` to tmpfs beside dd: wall time from the start of both to the end of the writer.
+
+    A capture also makes an index and, unless told otherwise, a sha256; dd does not.
+    """
+    total = int(gib * GIB)
+    walls: dict[str, list[float]] = {"dd": [], "capture, no checksum": [], "capture": []}
+    with (
+        programs("flood") as c,
+        tempfile.TemporaryDirectory(dir="/dev/shm", prefix="fastcap-bench-") as place,
+    ):
+        to_there = [*fastcap_argv(), "capture", "-", "--to", f"{place}/run.bin", "--json"]
+        peers = {
+            "dd": ["dd", "bs=1M", "iflag=fullblock", f"of={place}/run.bin", "status=none"],
+            "capture, no checksum": [*to_there, "--checksum", "none"],
+            "capture": to_there,
+        }
+        for _ in range(rounds):
+            for name, argv in peers.items():
+                walls[name].append(_into_file(argv, c["flood"], total, Path(place)))
+    middle = {name: statistics.median(values) for name, values in walls.items()}
+    for name, values in walls.items():
+        each = " ".join(f"{total / v / 1e9:.2f}" for v in values)
+        yield figure(f"dd: {name}", round(total / middle[name] / 1e9, 3), "GB/s", detail=f"each {each}")
+    for name in ("capture, no checksum", "capture"):
+        least = 0.9 if name == "capture" else None
+        yield figure(f"dd: {name} / dd", round(middle["dd"] / middle[name], 2), "", least=least)
+
+
+def _into_file(argv: list[str], flood: str, total: int, place: Path) -> float:
+    """Return the seconds that a writer took for all of it; the file must be as long, and is removed."""
+    ours, theirs = pipe()
+    start_s = time.monotonic()
+    writer = subprocess.Popen(argv, stdin=ours, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    source = subprocess.Popen([flood, str(total)], stdout=theirs)
+    os.close(ours)
+    os.close(theirs)
+    if writer.wait() or source.wait():
+        raise SystemExit(f"figures: {argv[0]} failed: {writer.returncode}, {source.returncode}")
+    took_s = time.monotonic() - start_s
+    got = (place / "run.bin").stat().st_size
+    for path in place.iterdir():
+        path.unlink()
+    if got != total:
+        raise SystemExit(f"figures: {argv[0]} kept {got} of {total} bytes")
+    return took_s
 
 
 def stream(gib: float, rounds: int) -> Iterator[Figure]:
