@@ -136,12 +136,14 @@ class NasWriter:
             self._failed(e)
 
     def _distance(self, backlog: int) -> int:
-        """Return the bytes between fsyncs: more while catching up or when fsync is slow, a ring eighth at most."""
+        """Return the bytes between fsyncs: more while catching up or when fsync is slow, a ring eighth at most.
+
+        A ring that has not grown yet is not to be filled by bytes that only wait for the fsync.
+        """
         every: int = self.message["fsync_every"]
         rate: float = self.message["bytes_per_s"] or 0.0
-        return int(
-            min(self.ring.capacity // 8, max(every, backlog // 2, 2 * rate * self.fsync_took_ns * 1e-9))
-        )
+        wanted = max(every, backlog // 2, 2 * rate * self.fsync_took_ns * 1e-9)
+        return int(min(self.ring.capacity // 8, self.ring.room // 2, wanted))
 
     def _sync_if_due(self, upto: int) -> None:
         unsynced = self.written - self.slot.cursor
