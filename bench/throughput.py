@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from setting import GIB, MIB, Figure, fastcap_argv, figure, holds, later, pipe, programs
+from setting import GIB, HERE, MIB, Figure, fastcap_argv, figure, holds, later, pipe, programs
 
 import fastcap as fc
 
@@ -68,7 +70,8 @@ def _through(argv: list[str], c: dict[str, str], total: int) -> tuple[float, flo
 def dd(gib: float, rounds: int) -> Iterator[Figure]:
     """``SOURCE | fastcap capture -`` to tmpfs beside dd: wall time from the start of both to the end of the writer.
 
-    A capture also makes an index and, unless told otherwise, a sha256; dd does not.
+    A capture also makes an index and, unless told otherwise, a sha256; dd does not. digital_rf, where it is installed,
+    writes HDF5 files of a second each.
     """
     total = int(gib * GIB)
     walls: dict[str, list[float]] = {"dd": [], "capture, no checksum": [], "capture": []}
@@ -82,6 +85,9 @@ def dd(gib: float, rounds: int) -> Iterator[Figure]:
             "capture, no checksum": [*to_there, "--checksum", "none"],
             "capture": to_there,
         }
+        if importlib.util.find_spec("digital_rf"):
+            peers["digital_rf"] = [sys.executable, str(HERE / "digital_rf_keep.py"), place]
+            walls["digital_rf"] = []
         for _ in range(rounds):
             for name, argv in peers.items():
                 walls[name].append(_into_file(argv, c["flood"], total, Path(place)))
@@ -105,10 +111,10 @@ def _into_file(argv: list[str], flood: str, total: int, place: Path) -> float:
     if writer.wait() or source.wait():
         raise SystemExit(f"figures: {argv[0]} failed: {writer.returncode}, {source.returncode}")
     took_s = time.monotonic() - start_s
-    got = (place / "run.bin").stat().st_size
+    got = sum(p.stat().st_size for p in place.rglob("*") if p.suffix in (".bin", ".h5"))
     for path in place.iterdir():
-        path.unlink()
-    if got != total:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if got < total:
         raise SystemExit(f"figures: {argv[0]} kept {got} of {total} bytes")
     return took_s
 
