@@ -22,7 +22,7 @@ def ring(gib: float, rounds: int) -> Iterator[Figure]:
         for name, block in BLOCKS.items():
             yield from _flow(c["ring"], name, block, total, rounds)
         for consumers in range(1, MOST_CONSUMERS + 1):
-            rates = [_rate(c["ring"], "flow", MIB, total, consumers) for _ in range(rounds)]
+            rates = [flow_rate(c["ring"], "flow", MIB, total, consumers) for _ in range(rounds)]
             rate = statistics.median(rates) / 1e9
             yield figure(f"ring: 1 MiB blocks, consumers: {consumers}", round(rate, 2), "GB/s")
 
@@ -32,7 +32,7 @@ def _flow(program: str, name: str, block: int, total: int, rounds: int) -> Itera
     rates: dict[str, list[float]] = {"flow": [], "free": []}
     for _ in range(rounds):
         for mode, found in rates.items():
-            found.append(_rate(program, mode, block, total, CONSUMERS))
+            found.append(flow_rate(program, mode, block, total, CONSUMERS))
     flow, free = (statistics.median(found) for found in rates.values())
     each = " ".join(f"{rate / 1e9:.1f}" for rate in rates["flow"])
     least = 2.0 if block == SMALL else None
@@ -44,7 +44,8 @@ def _flow(program: str, name: str, block: int, total: int, rounds: int) -> Itera
     )
 
 
-def _rate(program: str, mode: str, block: int, total: int, consumers: int) -> float:
+def flow_rate(program: str, mode: str, block: int, total: int, consumers: int) -> float:
+    """Run the program once; return its bytes a second."""
     argv = [program, mode, str(block), str(total), str(consumers)]
     return float(subprocess.run(argv, capture_output=True, text=True, check=True, timeout=300).stdout)
 
