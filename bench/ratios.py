@@ -22,7 +22,8 @@ from pathlib import Path
 
 import numpy as np
 from decoding import by_numpy, signal
-from setting import fastcap_argv, programs
+from rings import CONSUMERS, flow_rate
+from setting import GIB, MIB, fastcap_argv, programs
 
 from fastcap._decode import IndexBuilder
 from fastcap.stats import TraceStats
@@ -60,7 +61,7 @@ def pairs() -> Iterator[dict[str, tuple[Way, Way]]]:
             builder.add(data[at : at + (256 << 10)])
         builder.take_rows()
 
-    with programs("flood", "swallow") as c:
+    with programs("flood", "swallow", "ring") as c:
         flood = [c["flood"], str(1 << 30)]
 
         def through(*tee: str) -> Way:
@@ -78,7 +79,11 @@ def pairs() -> Iterator[dict[str, tuple[Way, Way]]]:
 
             return run
 
+        def blocks(mode: str) -> Way:
+            return lambda: flow_rate(c["ring"], mode, MIB, 2 * GIB, CONSUMERS)
+
         yield {
+            "ring / no ring": (blocks("flow"), blocks("free")),
             "decode / numpy": (lambda: phase_radius(words), lambda: by_numpy(words)),
             "index / memcpy": (index, lambda: np.copyto(target, words)),
             "statistics / numpy": (lambda: stats.update(words), lambda: statistics_by_numpy(words)),
