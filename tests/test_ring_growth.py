@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from contextlib import contextmanager
 
 import pytest
@@ -140,3 +142,34 @@ def test_lossy_consumer_makes_the_ring_grow_before_it_is_passed():
 def test_part_that_is_too_small_is_refused():
     with pytest.raises(fc.RingError, match="64 KiB"):
         Engine(first=4096)
+
+
+SMALL_SHM = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from engine import assert_whole, counting, recording
+from support import wait_until
+
+stalled = {"stalls": [(0.0, 1.5)], "on_full": "wait"}
+with recording(counting(10_000_000), sys.argv[2], ring="96MiB", **stalled) as (finish, board):
+    fs = os.statvfs("/dev/shm")
+    ballast = os.open("/dev/shm/ballast", os.O_WRONLY | os.O_CREAT)
+    os.posix_fallocate(ballast, 0, (fs.f_bavail - 256) * fs.f_frsize)
+    ring = board.session.attach()
+    cap = finish()
+    assert ring.room == ring.first, "it has grown: this shows nothing"
+    assert ring.ready < ring.capacity
+assert_whole(cap, 10_000_000)
+"""
+
+
+@pytest.mark.root
+def test_growth_that_is_refused_costs_a_waiting_source_nothing(tmp_path):
+    tests = os.path.dirname(__file__)
+    inside = 'mount -t tmpfs -o size=112M tmpfs /dev/shm && exec "$@"'
+    script = [sys.executable, "-c", SMALL_SHM, tests, str(tmp_path)]
+    argv = ["unshare", "--mount", "sh", "-c", inside, "sh", *script]
+
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=100)
+
+    assert done.returncode == 0, done.stderr
