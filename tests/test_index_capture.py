@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from engine import counting, kill, recording
+from engine import assert_whole, counting, kill, recording
 
 import fastcap as fc
 from fastcap._indexfile import HEADER_BYTES, index_path, unpack_head
 from fastcap._indexrows import ROW, rows_of, same_rows
+from fastcap.verify import verify_file
 from fastcap.words import Carry
 
 WORDS = 300_000
@@ -83,6 +86,21 @@ def test_a_dead_writers_successor_leaves_one(tmp_path: Path) -> None:
     assert cap.path is not None
     assert_index(cap.path)
     assert files(tmp_path) == ["run.bin", "run.index", "run.sigmf-meta"]
+
+
+@pytest.mark.fuse
+def test_a_writer_that_has_fallen_behind_leaves_one_though_its_writes_fail(tmp_path: Path, faultfs: Any) -> None:
+    fs = faultfs()
+    fs.short_writes(900_001)
+    rule = fs.error("write", errno.EIO, after=20, count=2)
+    with fc.open(counting(4_000_000, speed="max"), ring="64MiB") as board:
+        cap = board.record(None, fs.mount, stalls=[(0.0, 0.5)])
+
+    fs.wait_fired(rule)
+    assert_whole(cap, 4_000_000)
+    assert cap.path is not None
+    assert_index(cap.path)
+    assert verify_file(cap.path).ok
 
 
 def test_where_nothing_is_written_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

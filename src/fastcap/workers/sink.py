@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import hashlib
 import os
 from typing import Any
 
@@ -17,12 +16,11 @@ from fastcap._pump import sync, write_at
 from fastcap._ring import Slot, now_ns
 from fastcap.histogram import LatencyHistogram
 from fastcap.sidecar import build_sidecar, encode, sidecar_path
+from fastcap.workers.digest import Digest
 from fastcap.workers.file_index import FileIndex
 from fastcap.workers.filenames import file_name, shifted_header
 
 STALL_NS = 250_000_000  # a call that takes longer is a stall: logged with start and length
-BLOCK_BYTES = 1 << 20  # first distance of the running checksums by which verify names a wrong block
-MOST_BLOCKS = 4096  # beyond that every second one goes, and the distance doubles
 _READ_BYTES = 1 << 20
 _RENAME_NOREPLACE = 1
 
@@ -77,15 +75,12 @@ class Sink:
         self.first_word = first_word
         self.prefix = prefix  # a rewritten header that stands before it
         self.dirty = False
-        self.hash: Any = hashlib.sha256() if self.checksum == "sha256" else None
-        self.index_file: FileIndex | None = None  # made with the first byte
-        self.in_order = True  # every byte so far went through hash and index
-        self.hashed = position
-        self.hashed_bytes = 0
-        self.blocks: list[str] = []
-        self.block_bytes = BLOCK_BYTES
+        self.digest: Digest | None = self._new_digest(position)  # None: a predecessor had some of the bytes
         self.write_s, self.fsync_s = LatencyHistogram(), LatencyHistogram()
         self.stalls: list[dict[str, float]] = []
+
+    def _new_digest(self, position: int) -> Digest:
+        return Digest(self.checksum, position, lambda: FileIndex(self.dir_fd, self.name, self.header_bytes))
 
     # -- names -------------------------------------------------------------------------------------
 
@@ -148,8 +143,8 @@ class Sink:
     def begin(self, position: int, started_ns: int) -> None:
         """Say where the recording's first byte lies and when it began."""
         self.started_ns = started_ns
-        if self.index == 0 and self.hashed == 0:
-            self.position = self.hashed = position
+        if self.index == 0 and self.digest is not None and self.digest.position == 0:
+            self.position = self.digest.position = position
 
     def next_file(self, position: int, first_word: int, header: bytes, given: str | None = None) -> None:
         """Begin the next file of a split recording with the board's header, its start rewritten.
@@ -177,7 +172,8 @@ class Sink:
                 done += os.pwrite(self.fd, self.prefix[done:], done)
         except OSError as e:
             raise SinkFailed("write", self.part_path, e) from e
-        self._digest(self.prefix)
+        if self.digest is not None:
+            self.digest.add(self.prefix)
 
     # -- writing -----------------------------------------------------------------------------------
 
@@ -205,37 +201,18 @@ class Sink:
             Nothing of this call counts as written.
         """
         offset = len(self.prefix) + position - self.position
+        digest = self.digest
+        beside = None if digest is None else digest.take_beside(self.slot, position, size)
         done, start, took = write_at(self.slot, self.fd, position, size, offset, self._hold())
+        if beside is not None:
+            beside.result()
         self._note(self.write_s, start, took)
         self.dirty = True
         if done <= 0:
             raise SinkFailed("write", self.part_path, -done if done else errno.EIO)
-        if self.in_order and position <= self.hashed < position + done:
-            skip = self.hashed - position
-            self._digest(self.slot.view(self.hashed, done - skip))
-            self.hashed = position + done
+        if digest is not None:
+            digest.take(self.slot, position, int(done))
         return int(done)
-
-    def _digest(self, data: Any) -> None:
-        """Hash and index in order, keeping the running digest at every block's edge."""
-        if not self.in_order:
-            return
-        view = memoryview(data)
-        if self.index_file is None:
-            self.index_file = FileIndex(self.dir_fd, self.name, self.header_bytes)
-        self.index_file.add(view)
-        if self.hash is None:
-            return
-        while view.nbytes:
-            room = self.block_bytes - self.hashed_bytes % self.block_bytes
-            self.hash.update(view[:room])
-            self.hashed_bytes += min(room, view.nbytes)
-            view = view[room:]
-            if self.hashed_bytes % self.block_bytes == 0:
-                self.blocks.append(self.hash.copy().hexdigest()[:16])
-            if len(self.blocks) == MOST_BLOCKS:
-                self.blocks = self.blocks[1::2]
-                self.block_bytes *= 2
 
     def sync(self) -> int:
         """Fsync the file; return how long it took, ns."""
@@ -269,11 +246,11 @@ class Sink:
         self.index += 1
 
     def continue_file(self, position: int, first_word: int, header: bytes, given: str | None) -> None:
-        """Open the part file that a dead predecessor left; its hash is made at the end, from the file."""
+        """Open the part file that a dead predecessor left; its digest is made at the end, from the file."""
         prefix = shifted_header(header, first_word) if self.index else b""
         self.given = given
         self._new_file(position, first_word, prefix)
-        self.hash, self.in_order = None, False
+        self.digest = None
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             if self._exists(self.name + ".part"):
@@ -287,17 +264,17 @@ class Sink:
         self.dirty = True
         self._write_prefix()
 
-    def _hash_file(self, size: int) -> None:
-        """Hash and index the finished file by reading it back."""
-        self.hash, self.in_order, self.index_file = hashlib.sha256(), True, None
-        self.hashed_bytes, self.blocks, self.block_bytes = 0, [], BLOCK_BYTES
+    def _digest_file(self, size: int) -> Digest:
+        """Digest the finished file by reading it back."""
+        digest = self._new_digest(self.position)
         offset = 0
         while offset < size:
             data = os.pread(self.fd, min(_READ_BYTES, size - offset), offset)
             if not data:
                 raise SinkFailed("read back", self.part_path, errno.EIO)
-            self._digest(data)
+            digest.add(data)
             offset += len(data)
+        return digest
 
     def discard(self) -> None:
         """Remove the part file of a recording that never began."""
@@ -305,16 +282,16 @@ class Sink:
             os.unlink(self.name + ".part", dir_fd=self.dir_fd)
             os.close(self.fd)
             self.fd = -1
-        if self.index_file is not None:
-            self.index_file.give_up()
+        if self.digest is not None:
+            self.digest.give_up()
 
     # -- completing ------------------------------------------------------------------------------------
 
     def measured(self, end: int, header_bytes: int) -> dict[str, Any]:
         """Return what the pump knows of the present file, which ends at ring position ``end``."""
         size = len(self.prefix) + end - self.position
-        if self.checksum == "sha256" and self.hash is None:
-            self._hash_file(size)
+        if self.digest is None and self.checksum == "sha256":
+            self.digest = self._digest_file(size)
         return {
             "index": self.index,
             "path": self.path,
@@ -323,7 +300,7 @@ class Sink:
             "bytes": size,
             "first_word": self.first_word,
             "header_bytes": header_bytes,
-            "checksum": self.hash.hexdigest() if self.hash is not None else None,
+            "checksum": self.digest.checksum if self.digest is not None else None,
             "sink": {
                 "write_s": self.write_s.to_dict(),
                 "fsync_s": self.fsync_s.to_dict(),
@@ -340,8 +317,8 @@ class Sink:
             The part file is complete and durable; calling again goes on where this stopped.
         """
         self.amend(report, header)
-        if self.index_file is not None:
-            self.index_file.leave(self.fd)
+        if self.digest is not None and self.digest.index is not None:
+            self.digest.index.leave(self.fd)
         try:
             if self._exists(self.name + ".part"):
                 self._rename_noreplace(self.name + ".part", self.name)
@@ -356,18 +333,13 @@ class Sink:
     def amend(self, report: dict[str, Any], header: bytes) -> None:
         """Write the sidecar, or replace this capture's own."""
         text = header[8:].split(b"\0", 1)[0].decode("utf-8", "replace") if header else None
-        blocks = (
-            {"bytes": self.block_bytes, "algorithm": "sha256-running", "values": self.blocks}
-            if self.blocks
-            else None
-        )
         content = encode(
             build_sidecar(
                 report,
                 header_bytes=len(header),
                 raw_header_text=text,
                 first_word=self.first_word,
-                blocks=blocks,
+                blocks=None if self.digest is None else self.digest.running(),
             )
         )
         final = str(sidecar_path(self.name))
