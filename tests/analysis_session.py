@@ -121,7 +121,7 @@ class Session:
         announce = {
             "op": "announce", "recording": self.number, "word_bytes": 8, "header": header, "rate": None,
             "max_words": None, "max_seconds": None, "split_seconds": None, "can_wait": False,
-            "command": None, "wall": WALL,
+            "start": json.dumps({"command": None, "wall": WALL, "word": 8}),
         }  # fmt: skip
         self.tell(self.splitter, announce)
         self.splitter.expect("announced")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 import socket
@@ -39,6 +40,7 @@ def announcement(recording: int = 1, **given: Any) -> Message:
         "recording": recording,
         "max_seconds": None,
         "split_seconds": None,
+        "start": json.dumps({"command": None, "wall": None, "word": given.get("word_bytes", 8)}),
         **plain,
         **given,
     }

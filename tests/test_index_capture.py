@@ -89,7 +89,9 @@ def test_a_dead_writers_successor_leaves_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.fuse
-def test_a_writer_that_has_fallen_behind_leaves_one_though_its_writes_fail(tmp_path: Path, faultfs: Any) -> None:
+def test_a_writer_that_has_fallen_behind_leaves_one_though_its_writes_fail(
+    tmp_path: Path, faultfs: Any
+) -> None:
     fs = faultfs()
     fs.short_writes(900_001)
     rule = fs.error("write", errno.EIO, after=20, count=2)

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -52,6 +53,27 @@ def test_messages_survive_any_fragmentation(messages: list[dict[str, object]], d
     assert got == [(m, []) for m in messages]
     theirs.close()
     channel.close()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(texts, max_size=5))
+def test_quick_messages_arrive_as_they_were(messages: list[Message]) -> None:
+    ours, theirs = pair(quick=True)
+    other = Channel(theirs)
+    for message in messages:
+        ours.send(message)
+    assert [other.receive(LONG_S) for _ in messages] == [(m, []) for m in messages]
+    ours.close()
+    other.close()
+
+
+def test_numpys_numbers_arrive_as_numbers() -> None:
+    ours, theirs = pair(quick=True)
+    other = Channel(theirs)
+    ours.send({"mean": np.float64(0.1), "some": [np.float64(2.0)]})
+    assert other.receive(LONG_S) == ({"mean": 0.1, "some": [2.0]}, [])
+    ours.close()
+    other.close()
 
 
 def test_message_larger_than_the_socket_arrives_whole(ends: tuple[Channel, Channel]) -> None:

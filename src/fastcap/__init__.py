@@ -6,7 +6,6 @@ Public names are loaded on first use: importing the package is quick and starts 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
@@ -70,7 +69,10 @@ __all__ = [
     "updown",
 ]
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from fastcap.blocks import ArrivedBlock, Blocks
     from fastcap.board import Board, Capture, open
     from fastcap.collection import TraceSet, load_many

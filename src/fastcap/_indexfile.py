@@ -11,9 +11,12 @@ import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import msgspec
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 BLOCK_WORDS = 65_536
 WORD_BYTES = 8

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import atexit
 import os
-import pwd
+import select
 import stat
-import subprocess
 import sys
-from datetime import datetime
 
 from fastcap.errors import RingError
-from fastcap.ringsize import SHM
-from fastcap.wire import Channel, pair
+from fastcap.wire import pair
+from fastcap.workers.children import Child, spawn
 
 
-def base_folder(shm: str = SHM) -> str:
+def base_folder(shm: str | None = None) -> str:
     """Return this user's folder of sessions, made private.
 
     Raises
@@ -23,7 +21,9 @@ def base_folder(shm: str = SHM) -> str:
     RingError
         Something else stands there: another user's, a link, or open to others.
     """
-    path = os.path.join(shm, f"fastcap-{os.getuid()}")
+    from fastcap.ringsize import SHM
+
+    path = os.path.join(shm or SHM, f"fastcap-{os.getuid()}")
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:
@@ -47,6 +47,8 @@ def new_folder() -> str:
     RingError
         See `base_folder`.
     """
+    from datetime import datetime
+
     name = f"{datetime.now():%Y%m%dT%H%M%S}-{os.getpid()}-{os.urandom(3).hex()}"
     path = os.path.join(base_folder(), name)
     os.mkdir(path, 0o700)
@@ -55,47 +57,68 @@ def new_folder() -> str:
 
 def user_name() -> str:
     """Return what this user is called."""
+    import pwd
+
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         return str(os.getuid())
 
 
-_prestarted: list[tuple[Channel, subprocess.Popen[bytes]]] = []
+class SupervisorProcess(Child):
+    """A running supervisor, in a session of its own: a Ctrl-C at the terminal does not reach it."""
+
+    def __init__(self) -> None:
+        self.channel, theirs = pair()
+        argv = [sys.executable, "-P", "-m", "fastcap.workers.supervisor", "3"]
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            out = 2 if _is_open(2) else null
+            pid = spawn(argv, [null, out, out, theirs.fileno()], session=True)
+        finally:
+            os.close(null)
+            theirs.close()
+        super().__init__("supervisor", pid)
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait until it has ended; False if it has not by then."""
+        if self.status is not None:
+            return True
+        poller = select.poll()
+        poller.register(self.pidfd, select.POLLIN)
+        if not poller.poll(None if timeout_s is None else timeout_s * 1000):
+            return False
+        self.reap()
+        return True
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
+_prestarted: list[SupervisorProcess] = []
 
 
 def prestart() -> None:
     """Start a supervisor ahead of the session that will use it: it comes up meanwhile."""
     if not _prestarted:
-        _prestarted.append(_start())
+        _prestarted.append(SupervisorProcess())
         atexit.register(_discard_prestarted)
 
 
 def _discard_prestarted() -> None:
     """End a supervisor that no session used: it waits for its first message and has made nothing yet."""
     while _prestarted:
-        channel, process = _prestarted.pop()
+        process = _prestarted.pop()
         process.kill()
         process.wait()
-        channel.close()
+        process.channel.close()
 
 
-def start_supervisor() -> tuple[Channel, subprocess.Popen[bytes]]:
-    """Return a supervisor process, prestarted or new, and the channel to it."""
-    return _prestarted.pop() if _prestarted else _start()
-
-
-def _start() -> tuple[Channel, subprocess.Popen[bytes]]:
-    channel, theirs = pair()
-    argv = [sys.executable, "-P", "-m", "fastcap.workers.supervisor", str(theirs.fileno())]
-    try:
-        os.fstat(2)
-        out: int = 2
-    except OSError:
-        out = subprocess.DEVNULL
-    null = subprocess.DEVNULL
-    process = subprocess.Popen(
-        argv, pass_fds=[theirs.fileno()], stdin=null, stdout=out, stderr=out, start_new_session=True
-    )
-    theirs.close()
-    return channel, process
+def start_supervisor() -> SupervisorProcess:
+    """Return a supervisor process, prestarted or new."""
+    return _prestarted.pop() if _prestarted else SupervisorProcess()

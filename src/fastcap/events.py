@@ -10,18 +10,27 @@ Record: ``<IIQQQ`` kind, payload bytes, position, recording, CLOCK_MONOTONIC ns;
 
 from __future__ import annotations
 
-import json
 import os
 import struct
-from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, Protocol
+
+    class _Ring(Protocol):
+        @property
+        def events(self) -> int: ...
+        @property
+        def events_fd(self) -> int: ...
+
 
 START, HEADER, GAP, MARK, END = 1, 2, 3, 4, 5
 NAMES = {START: "START", HEADER: "HEADER", GAP: "GAP", MARK: "MARK", END: "END"}
 _HEAD = struct.Struct("<IIQQQ")
 
 
-class Event(NamedTuple):
+class Event:
     """One record of the log.
 
     Attributes
@@ -40,24 +49,28 @@ class Event(NamedTuple):
         See `data`.
     """
 
-    kind: int
-    position: int
-    recording: int
-    at_ns: int
-    payload: bytes
+    __slots__ = ("at_ns", "kind", "payload", "position", "recording")
+
+    def __init__(self, kind: int, position: int, recording: int, at_ns: int, payload: bytes) -> None:
+        self.kind = kind
+        self.position = position
+        self.recording = recording
+        self.at_ns = at_ns
+        self.payload = payload
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Event) and all(getattr(self, n) == getattr(other, n) for n in self.__slots__)
+
+    def __repr__(self) -> str:
+        return f"Event({self.kind}, {self.position}, {self.recording}, {self.at_ns}, {self.payload!r})"
 
     @property
     def data(self) -> dict[str, Any]:
         """The JSON payload of every kind but HEADER."""
+        import json
+
         result: dict[str, Any] = json.loads(self.payload or b"{}")
         return result
-
-
-class _Ring(Protocol):
-    @property
-    def events(self) -> int: ...
-    @property
-    def events_fd(self) -> int: ...
 
 
 def encode(event: Event) -> bytes:

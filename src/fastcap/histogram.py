@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 # Buckets per octave: a power of two, so that a bucket is found by shifting. A bucket is at most 1/128 of its
 # values wide, and its middle at most half of that away from any of them.

@@ -6,16 +6,17 @@ No function here looks at a file system: a destination may be on a network disk 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
 from fastcap._messages import shown
 from fastcap.errors import ConfigError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
+    from typing import Any
 
-__all__ = ["BIN", "name_suffix", "numbered", "recording_name", "split_destination"]
+__all__ = ["BIN", "name_suffix", "numbered", "recording_name", "sidecar_path", "split_destination"]
 
 BIN = ".bin"
 _MOST_BYTES = 255 - len(".sigmf-meta.part")  # of a name without its ending: NAME_MAX, less the longest ending
@@ -102,3 +103,8 @@ def _cleaned(text: str, also: str = "") -> str:
     """Replace every character outside ``[A-Za-z0-9.+-]`` and ``also`` by ``-``."""
     kept = f".+-{also}"
     return "".join(c if (c.isascii() and c.isalnum()) or c in kept else "-" for c in text)
+
+
+def sidecar_path(bin_path: str | os.PathLike[str]) -> str:
+    """Return where the sidecar of ``bin_path`` stands, whether or not either exists."""
+    return os.fspath(bin_path).removesuffix(".part").removesuffix(BIN) + ".sigmf-meta"

@@ -7,13 +7,16 @@ Nothing here is assumed: what nobody measured is null. Losses that fastcap itsel
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from fastcap import events
 from fastcap.events import Event
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeAlias
+
 VERSION = "0.1.0"
-Json = dict[str, Any]
+Json: TypeAlias = "dict[str, Any]"
 
 
 def ledger(

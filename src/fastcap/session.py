@@ -10,8 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -98,7 +96,8 @@ class Session:
         self._attached: list[int] | None = None
         self._opened = self._closed = False
         self._failure: FastcapError | None = None
-        self._channel, self._process = start_supervisor()
+        self._process = start_supervisor()
+        self._channel = self._process.channel
         self._send(
             {
                 "op": "open", "folder": self.folder, "ring_bytes": ring_bytes, "label": label, "pid": os.getpid(),
@@ -252,6 +251,8 @@ class Session:
 
     def discard(self) -> None:
         """End everything at once and remove the folder: for a recording of which nothing could be recovered."""
+        import shutil
+
         from fastcap.workers.statusfile import PREFIX, directory
 
         self.leave()
@@ -266,7 +267,5 @@ class Session:
         if not self._closed:
             self._send({"op": "close"})
             self.wait_for(lambda: False, timeout_s)
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired as e:
-            raise WorkerError(f"the supervisor (pid {self._process.pid}) does not end") from e
+        if not self._process.wait(10):
+            raise WorkerError(f"the supervisor (pid {self._process.pid}) does not end")

@@ -23,6 +23,7 @@ import msgspec
 
 from fastcap._sidecar_shape import SidecarShape
 from fastcap.errors import StreamFormatError
+from fastcap.naming import sidecar_path as sidecar_path
 
 SIGMF_VERSION = "1.2.0"
 EXTENSION_VERSION = "1.0.0"
@@ -210,11 +211,6 @@ def encode(sidecar: dict[str, Any]) -> bytes:
     if values is not None:
         text = text.replace(f'"values": "{mark}"', f'"values": {json.dumps(values, separators=(",", ":"))}')
     return text.encode("ascii") + b"\n"
-
-
-def sidecar_path(bin_path: str | os.PathLike[str]) -> str:
-    """Return where the sidecar of ``bin_path`` stands, whether or not either exists."""
-    return os.fspath(bin_path).removesuffix(".part").removesuffix(".bin") + ".sigmf-meta"
 
 
 def load_sidecar(bin_path: str | os.PathLike[str]) -> dict[str, Any]:

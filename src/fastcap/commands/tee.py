@@ -10,14 +10,17 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from collections.abc import Sequence
-from datetime import datetime
-from types import FrameType
-from typing import Any
 
 from fastcap.cli import say
-from fastcap.commands._tee_options import HELP, TeeOptions, UsageError
 from fastcap.errors import FastcapError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+    from typing import Any
+
+    from fastcap.commands._tee_options import TeeOptions
 
 RING_BYTES = 256 << 20
 PIPE_BYTES = 1 << 20
@@ -31,6 +34,12 @@ def run(args: Sequence[str]) -> int:
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # opening a FIFO may take for ever
     _plug_closed()
+    if not {"--help", "--version"} & set(args):
+        from fastcap._launch import prestart
+
+        prestart()
+    from fastcap.commands._tee_options import HELP, TeeOptions, UsageError
+
     try:
         options = TeeOptions(args)
     except UsageError as error:
@@ -38,9 +47,6 @@ def run(args: Sequence[str]) -> int:
         return 1
     if options.show_help or options.show_version:
         return _print(HELP if options.show_help else f"fastcap tee {_version()}")
-    from fastcap._launch import prestart
-
-    prestart()
     return Tee(options).run()
 
 
@@ -117,6 +123,8 @@ class Tee:
 
     def _spec(self) -> dict[str, Any]:
         """Return the ``record`` message: any bytes, nothing of the board."""
+        from datetime import datetime
+
         started = datetime.now().astimezone().isoformat()
         files = ", ".join(["standard output", *self.names[1:]])
         return {

@@ -6,23 +6,23 @@ inherited descriptors. It talks to the supervisor over CONTROL and ends when tha
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Callable
 
 from fastcap._ring import Ring
 from fastcap.wire import Channel, Closed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def attach(*, writable: bool = False) -> tuple[Channel, Ring]:
     """Return the channel to the supervisor and the ring of this worker.
 
-    Terminal signals are left to the controller: a Ctrl-C must not reach a worker on its own.
+    Terminal signals are the controller's to answer: the supervisor ignores them, and so do those it starts.
     """
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
     control, *ring = (int(a) for a in sys.argv[1:5])
-    return Channel.from_fd(control), Ring.attach(*ring, writable=writable)
+    return Channel.from_fd(control, quick=True), Ring.attach(*ring, writable=writable)
 
 
 def serve(body: Callable[[], None]) -> None:

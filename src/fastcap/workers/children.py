@@ -10,18 +10,29 @@ import fcntl
 import os
 import signal
 import sys
-from collections.abc import Sequence
 
 from fastcap.wire import pair
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 _HIGH_FD = 64  # descriptors are moved up here first, so that dup2 to low numbers cannot hit one of them
-_DEFAULTED = (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
+_DEFAULTED = (signal.SIGPIPE, signal.SIGTERM, signal.SIGQUIT)
 
 
-def spawn(argv: Sequence[str], fds: Sequence[int], *, cwd: str | None = None, group: bool = False) -> int:
+def spawn(
+    argv: Sequence[str],
+    fds: Sequence[int],
+    *,
+    cwd: str | None = None,
+    group: bool = False,
+    session: bool = False,
+) -> int:
     """Start a program with ``fds`` as its descriptors 0, 1, 2, 3, …; return its pid.
 
-    A descriptor of -1 is left as this process has it. Signals that Python ignores are set back to default.
+    A descriptor of -1 is left as this process has it. Signals that Python ignores are set back to default; SIGINT
+    only with a ``group`` or ``session`` of its own: what a worker inherits holds from its first instruction on.
 
     Raises
     ------
@@ -35,13 +46,10 @@ def spawn(argv: Sequence[str], fds: Sequence[int], *, cwd: str | None = None, gr
         if cwd:
             os.chdir(cwd)
         launch = os.posix_spawnp if "/" not in argv[0] else os.posix_spawn
-        if group:
-            return launch(
-                argv[0], list(argv), os.environ,
-                file_actions=actions, setsigdef=_DEFAULTED, setsigmask=[], setpgroup=0,
-            )  # fmt: skip
+        defaulted = (*_DEFAULTED, signal.SIGINT) if group or session else _DEFAULTED
+        own = {"setpgroup": 0} if group else {"setsid": True} if session else {}
         return launch(
-            argv[0], list(argv), os.environ, file_actions=actions, setsigdef=_DEFAULTED, setsigmask=[]
+            argv[0], list(argv), os.environ, file_actions=actions, setsigdef=defaulted, setsigmask=[], **own
         )  # fmt: skip
     finally:
         if cwd:
@@ -117,7 +125,7 @@ class Worker(Child):
         self.role = role
         self.ready = False
         self.recording = 0
-        self.channel, theirs = pair()
+        self.channel, theirs = pair(quick=True)
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         argv = [sys.executable, "-P", "-m", f"fastcap.workers.{role}", "3", "4", "5", "6"]
         try:

@@ -8,9 +8,9 @@ status, the writer's commit with the report. The next recording begins as soon a
 
 from __future__ import annotations
 
+import json
 import os
 import signal
-from typing import TYPE_CHECKING, Any
 
 from fastcap import report
 from fastcap._ring import SLOTS
@@ -23,7 +23,10 @@ from fastcap.workers.replace import Replacer
 from fastcap.workers.turns import Turns
 from fastcap.workers.windows import WindowDesk
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from fastcap.workers.supervisor import Supervisor
 
 ALLOCATING_S = 0.005  # between looks at how much of the ring is ready
@@ -144,7 +147,8 @@ class Conductor:
             "windows",
             "can_wait",
         )
-        return {**{k: spec.get(k) for k in keys}, "command": spec.get("command"), "wall": spec["started"]}
+        start = {"command": spec.get("command"), "wall": spec["started"], "word": spec["word_bytes"]}
+        return {**{k: spec.get(k) for k in keys}, "start": json.dumps(start)}
 
     def prepare_sink(self, r: Recording) -> None:
         """Give a recording its NAS writer, which claims a slot and looks at the destination."""

@@ -7,14 +7,15 @@ them taken in by a second thread while the write is under way: neither waits for
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
 
-from fastcap._ring import Slot, View
-from fastcap.workers.file_index import FileIndex
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from concurrent.futures import Future, ThreadPoolExecutor
+    from typing import Any
+
+    from fastcap._ring import Slot, View
+    from fastcap.workers.file_index import FileIndex
 
 BLOCK_BYTES = 1 << 20  # first distance of the running checksums by which verify names a wrong block
 MOST_BLOCKS = 4096  # beyond that every second one goes, and the distance doubles

@@ -7,14 +7,24 @@ The words dropped count, so that an index, a cut after N words and a new file ev
 
 from __future__ import annotations
 
-from fractions import Fraction
-from typing import Any
-
 from fastcap.errors import StreamFormatError
 from fastcap.events import GAP, HEADER, MARK, Event
 from fastcap.workers.marks import Regular, Windows
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from fractions import Fraction
+    from typing import Any
+
 FOREVER = 2**63
+
+
+def _fraction(pair: list[int] | None) -> Fraction | None:
+    if not pair:
+        return None
+    from fractions import Fraction
+
+    return Fraction(*pair)
 
 
 class Framing:
@@ -38,10 +48,10 @@ class Framing:
         self._auto = message["header"] == "auto"
         self.header_bytes = 0
         self.header_error: str | None = None
-        self.rate = Fraction(*message["rate"]) if message.get("rate") else None
+        self.rate = _fraction(message.get("rate"))
         self._max_words: int | None = message.get("max_words")
-        self._max_seconds = Fraction(*message["max_seconds"]) if message.get("max_seconds") else None
-        self._split_seconds = Fraction(*message["split_seconds"]) if message.get("split_seconds") else None
+        self._max_seconds = _fraction(message.get("max_seconds"))
+        self._split_seconds = _fraction(message.get("split_seconds"))
         self.lost_words = 0
         self.odd_lost = 0
         windows = message.get("windows")

@@ -7,12 +7,12 @@ Flow: a worker's message names its recording; its ``op`` names the method. The m
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from fastcap.wire import Message
 from fastcap.workers.children import Worker
 from fastcap.workers.recording import PREPARING, Recording
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from fastcap.workers.conduct import Conductor
 

@@ -8,11 +8,12 @@ lies between windows is in files, too: no word of the recording is in none.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
-from typing import Any
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
-from fastcap.events import Event
+    from fastcap.events import Event
 
 
 class Regular:
@@ -51,7 +52,7 @@ class Windows:
     """
 
     def __init__(self, asked: list[dict[str, Any]]) -> None:
-        self._asked = deque(asked)
+        self._asked = list(asked)
         self._name: str | None = None
         self._until: int | None = None
 
@@ -72,7 +73,7 @@ class Windows:
             payload["ended"] = self._name
         self._name = self._until = None
         if self._asked and self._asked[0]["position"] <= position:
-            window = self._asked.popleft()
+            window = self._asked.pop(0)
             self._name, self._until = window["name"], first_word + window["words"]
             payload |= {"name": self._name, "until": self._until}
         return payload
@@ -81,4 +82,4 @@ class Windows:
         """Take over a file that a predecessor began."""
         self._name, self._until = mark.data.get("name"), mark.data.get("until")
         if self._name is not None:
-            self._asked = deque(w for w in self._asked if w["name"] != self._name)
+            self._asked = [w for w in self._asked if w["name"] != self._name]

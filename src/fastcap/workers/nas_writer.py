@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
-from typing import Any, TypeVar
 
 from fastcap import events
 from fastcap._ring import ESSENTIAL, LOSSLESS, Ring, Slot, now_ns
@@ -22,12 +20,18 @@ from fastcap.wire import Channel, Message
 from fastcap.workers._start import attach, serve
 from fastcap.workers.sink import Sink, SinkFailed
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
+
 GATHER_BYTES = 1 << 20  # a write waits for this much, or for GATHER_S
 GATHER_S = 0.1
 BLOCK_BYTES = 4 << 20
 SYNC_NS = 1_000_000_000
 RETRY_S = 0.5
-T = TypeVar("T")
 
 
 class Abandoned(Exception):  # noqa: N818 - an order, not an error
@@ -283,6 +287,9 @@ def _serve(channel: Channel, ring: Ring) -> None:
             "free_bytes": writer.sink.free_bytes,
         }
     )
+    import fastcap.sidecar
+    import fastcap.workers.file_index  # noqa: F401 - the source starts meanwhile: only the file needs these
+
     try:
         writer.run()
     except Abandoned:

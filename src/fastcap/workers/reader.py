@@ -9,11 +9,14 @@ source's: no import, no file is opened.
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from fastcap._pump import COMMAND, CROWDED, FAILED, Reader, set_pipe_size
 from fastcap.wire import Channel
 from fastcap.workers._start import attach, serve
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def realtime() -> list[str]:

@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any
 
 from fastcap._ring import Ring, now_ns
 from fastcap.events import GAP, Event
 from fastcap.workers.children import Source, Worker
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from fastcap.clock import ClockRecorder
 
 PREPARING, RUNNING, SAMPLED, DONE, FAILED = "preparing", "running", "sampled", "done", "failed"

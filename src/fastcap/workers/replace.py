@@ -10,12 +10,14 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import TYPE_CHECKING, Any
 
 from fastcap.workers.children import Worker
 from fastcap.workers.recording import RUNNING, Recording
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from fastcap.workers.conduct import Conductor
 
 MANY = 8  # deaths at one position: it is not chance, and not mended by another start

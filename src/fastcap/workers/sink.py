@@ -7,18 +7,21 @@ a directory descriptor opened once: a mount that vanishes cannot turn into the l
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
-from typing import Any
 
 from fastcap._pump import sync, write_at
 from fastcap._ring import Slot, now_ns
 from fastcap.histogram import LatencyHistogram
-from fastcap.sidecar import build_sidecar, encode, sidecar_path
+from fastcap.naming import sidecar_path
 from fastcap.workers.digest import Digest
-from fastcap.workers.file_index import FileIndex
 from fastcap.workers.filenames import file_name, shifted_header
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from fastcap.workers.file_index import FileIndex
 
 STALL_NS = 250_000_000  # a call that takes longer is a stall: logged with start and length
 _READ_BYTES = 1 << 20
@@ -80,7 +83,12 @@ class Sink:
         self.stalls: list[dict[str, float]] = []
 
     def _new_digest(self, position: int) -> Digest:
-        return Digest(self.checksum, position, lambda: FileIndex(self.dir_fd, self.name, self.header_bytes))
+        return Digest(self.checksum, position, self._make_index)
+
+    def _make_index(self) -> FileIndex:
+        from fastcap.workers.file_index import FileIndex
+
+        return FileIndex(self.dir_fd, self.name, self.header_bytes)
 
     # -- names -------------------------------------------------------------------------------------
 
@@ -118,7 +126,7 @@ class Sink:
     def _create(self, *, again: bool = False) -> None:
         if self.fd >= 0:
             return
-        for name in (self.name, str(sidecar_path(self.name))):
+        for name in (self.name, sidecar_path(self.name)):
             if self._exists(name):
                 raise SinkFailed("create", os.path.join(self.directory, name), errno.EEXIST)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -332,6 +340,8 @@ class Sink:
 
     def amend(self, report: dict[str, Any], header: bytes) -> None:
         """Write the sidecar, or replace this capture's own."""
+        from fastcap.sidecar import build_sidecar, encode
+
         text = header[8:].split(b"\0", 1)[0].decode("utf-8", "replace") if header else None
         content = encode(
             build_sidecar(
@@ -342,7 +352,7 @@ class Sink:
                 blocks=None if self.digest is None else self.digest.running(),
             )
         )
-        final = str(sidecar_path(self.name))
+        final = sidecar_path(self.name)
         temporary = final + ".part"
         try:
             fd = os.open(
@@ -358,6 +368,8 @@ class Sink:
 
     def _rename_noreplace(self, old: str, new: str) -> None:
         """Rename without ever replacing: renameat2, or where a file system has it not, link and unlink."""
+        import ctypes
+
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.renameat2(self.dir_fd, old.encode(), self.dir_fd, new.encode(), _RENAME_NOREPLACE) == 0:
             return

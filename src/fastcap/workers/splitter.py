@@ -11,9 +11,7 @@ A new splitter takes `framed`, `tail` and the events as they stand, and is told 
 
 from __future__ import annotations
 
-import json
 import os
-from typing import Any
 
 from fastcap import _split, events
 from fastcap._ring import Ring, now_ns
@@ -24,9 +22,19 @@ from fastcap.workers._start import attach, serve
 from fastcap.workers.framing import FOREVER, Framing
 from fastcap.workers.marks import Windows
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 TICK_NS = 100_000_000
 SAMPLE_NS = 250_000_000  # between two samples of the board's clock
 ENDED = 2  # of the reader's recording state
+
+
+def _json(payload: dict[str, Any]) -> bytes:
+    import json
+
+    return json.dumps(payload).encode()
 
 
 class Splitter:
@@ -55,7 +63,7 @@ class Splitter:
 
     def emit(self, kind: int, position: int, payload: bytes | dict[str, Any], *, ended: int = 0) -> None:
         """Append a record: its bytes, then `events`. The caller moves `framed` afterwards."""
-        body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        body = payload if isinstance(payload, bytes) else _json(payload)
         assert self.now is not None
         record = events.encode(Event(kind, position, self.now.recording, now_ns(), body))
         os.pwrite(self.ring.events_fd, record, self.log_bytes)
@@ -84,12 +92,7 @@ class Splitter:
         for mark in (e for e in mine if e.kind == events.MARK):
             self._tell_mark(now, mark.data)
         if not any(e.kind == events.START for e in mine):
-            start_info = {
-                "command": message.get("command"),
-                "wall": message.get("wall"),
-                "word": now.word_bytes,
-            }
-            self.emit(events.START, start, start_info)
+            self.emit(events.START, start, message["start"].encode())
         if start > self.ring.framed:
             self.loop.publish_framed(start)
         if now.header_known and not any(e.kind == events.HEADER for e in mine):
@@ -241,6 +244,8 @@ class Splitter:
                     continue
                 self.announced[message["recording"]] = message
                 self.channel.send({"op": "announced", "recording": message["recording"]})
+                if message["header"] != "no":
+                    import fastcap.stream  # noqa: F401 - while others get ready; without a header there is no need
                 self.on_recording()
             elif message["op"] == "free_slot":
                 self.loop.free_slot(message["slot"])
@@ -281,8 +286,6 @@ def main() -> None:
     """Run the splitter of the session whose descriptors were inherited."""
     channel, ring = attach()
     channel.send({"op": "ready"})
-    import fastcap.stream  # noqa: F401 - after the hand-shake: the first recording needs it, starting does not
-
     Splitter(ring, channel).run()
 
 

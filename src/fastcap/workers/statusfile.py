@@ -9,7 +9,10 @@ import fcntl
 import json
 import os
 import time
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 LOCK_DIRS = ("/run/lock", "/tmp")
 PREFIX = "fastcap-session-"

@@ -11,12 +11,10 @@ from __future__ import annotations
 import heapq
 import os
 import select
-import shutil
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
 
 from fastcap._ring import Ring, now_ns
 from fastcap.errors import FastcapError, RingError
@@ -26,9 +24,14 @@ from fastcap.workers.children import Worker
 from fastcap.workers.conduct import Conductor
 from fastcap.workers.statusfile import StatusFile
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 FIRST_BYTES = 32 << 20  # ready before the first byte, and all that is used while consumers keep up
 STEP_BYTES = 16 << 20
 STATUS_S = 1.0
+_MOST_FDS = 1 << 20
 
 
 class Loop:
@@ -239,6 +242,8 @@ class Supervisor:
         kept = self.conductor.keep_folder
         self.status.close(left_behind=kept)
         if not kept:
+            import shutil
+
             shutil.rmtree(self.folder, ignore_errors=True)
         self.say({"op": "closed", "folder": self.folder if kept else None})
 
@@ -275,6 +280,7 @@ def main() -> None:
     """Run the session of the controller whose socket was inherited."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the controller decides; see its process's end below
+    os.closerange(4, _MOST_FDS)  # what the controller's process left inheritable: others wait for its end
     controller = Channel.from_fd(int(sys.argv[1]))
     supervisor = Supervisor(controller)
     try:
@@ -286,6 +292,8 @@ def main() -> None:
     try:
         supervisor.open(got[0])
     except (FastcapError, OSError) as e:
+        import shutil
+
         shutil.rmtree(got[0]["folder"], ignore_errors=True)
         controller.send({"op": "failed", "error": "RingError", "text": str(e)})
         return

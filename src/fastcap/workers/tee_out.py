@@ -7,7 +7,6 @@ with how far it came. A killed one is replaced at its start position plus what i
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from fastcap import events
 from fastcap._pump import set_pipe_size, write_stream
@@ -15,6 +14,10 @@ from fastcap._ring import ESSENTIAL, LOSSLESS, Ring, Slot
 from fastcap.events import EventReader
 from fastcap.wire import Channel
 from fastcap.workers._start import attach, serve
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 PIPE_BYTES = 1 << 20
 

@@ -7,10 +7,9 @@ what it writes: then the next one tries, too.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from fastcap.workers.recording import Recording
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from fastcap.workers.conduct import Conductor
 

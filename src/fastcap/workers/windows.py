@@ -12,11 +12,11 @@ import array
 import fcntl
 import termios
 from collections import deque
-from typing import TYPE_CHECKING
 
 from fastcap.wire import Message
 from fastcap.workers.recording import RUNNING, Recording
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from fastcap.workers.conduct import Conductor
 
