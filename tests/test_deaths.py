@@ -27,6 +27,9 @@ from engine import (
 )  # fmt: skip
 from support import assert_counter_file, children_of, is_running, wait_until
 
+import fastcap as fc
+from fastcap._ring import SLOTS
+
 WORDS = 15_000_000
 
 
@@ -256,6 +259,38 @@ def test_writer_that_dies_before_it_looked_replaces_nothing(tmp_path, faultfs):
             finish()
 
     assert (fs.backing / "run.bin").read_bytes() == b"precious"
+
+
+def _states(ring, state):
+    return [i for i in range(SLOTS) if ring.slot_state(i)["state"] == state]
+
+
+@pytest.mark.parametrize("role", ["nas_writer", "analysis"])
+def test_worker_that_dies_claiming_a_slot_keeps_none(tmp_path, role):
+    with fc.open(counting(WORDS // 10), ring="192MiB") as board:
+        board.record(None, tmp_path / "first.bin")
+        ring = board.session.attach()
+        splitter = workers("splitter")[0]
+        os.kill(splitter, signal.SIGSTOP)  # grants nothing
+        box = []
+        options = {"statistics": True} if role == "analysis" else {}
+        thread = threading.Thread(
+            target=lambda: box.append(board.record(None, tmp_path / "second.bin", **options))
+        )
+        thread.start()
+        try:
+            wait_until(lambda: len(_states(ring, "WANT")) == 1 + len(options), 20, "slots are wanted")
+            owners = {ring.slot_state(i)["owner_pid"] for i in _states(ring, "WANT")}
+            os.kill((owners & set(workers(role))).pop(), signal.SIGKILL)
+            wait_until(lambda: not owners <= set(workers("nas_writer") + workers("analysis")), 20, "its end")
+        finally:
+            os.kill(splitter, signal.SIGCONT)
+        thread.join(60)
+        wait_until(lambda: len(_states(ring, "FREE")) == SLOTS, 20, "free slots")
+        ring.close()
+
+    assert box[0].report["replaced"][role] == 1
+    assert_whole(box[0], WORDS // 10)
 
 
 def test_analysis_dies_and_costs_the_capture_nothing(tmp_path):

@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 #define FC_MAGIC 0x31676e6972706366ULL /* "fcpring1" */
-#define FC_LAYOUT 2u
+#define FC_LAYOUT 3u
 #define FC_PAGE 4096u
 #define FC_SLOTS 24u          /* futex bits 8..31 name them */
 #define FC_DROPS 1024u
@@ -117,7 +117,7 @@ typedef struct {
 
 /* One page each, so that a consumer's stores disturb nobody. */
 typedef struct {
-    uint32_t state;                 /* see fc_slot_claim; flags of the request in bits 8.. */
+    uint32_t state;                 /* see fc_slot_claim; in bits 8.. the request's flags and its owner */
     uint32_t lossless;              /* splitter: what was granted, taken away when it would cost others */
     uint64_t spilled;               /* spiller; the splitter at the grant */
     uint64_t granted;               /* splitter: position at the grant */
@@ -126,7 +126,6 @@ typedef struct {
     FC_ALIGNED uint64_t cursor;     /* consumer */
     uint64_t want;                  /* consumer: asleep until `framed` reaches this; FC_NEVER: awake */
     uint64_t busy_since_ns;         /* consumer: start of the call it is in, 0: in none */
-    uint64_t owner_pid;             /* consumer: for people; liveness is the supervisor's pidfd */
     uint8_t pad[FC_PAGE - 2 * FC_LINE];
 } fc_slot;
 
@@ -339,17 +338,29 @@ static inline int fc_slot_grant(fc_slot *s, uint64_t position, uint32_t lossless
 
 /* ---- consumers ------------------------------------------------------------------------------- */
 
-/* FREE -> WANT, with the request's flags in the same word so that no grant can miss them. */
-static inline int fc_slot_claim(fc_slot *s, uint32_t flags, uint64_t pid) {
+/* Whose slot it is, in bits 10..31 of its state: a pid is below 2^22. */
+static inline uint32_t fc_slot_owner(uint32_t state) { return state >> 10; }
+
+/* FREE -> WANT, with the request's flags and its owner in the same word: no grant can miss them, and no slot is taken
+ * by nobody known, whenever its owner dies. */
+static inline int fc_slot_claim(fc_slot *s, uint32_t flags, uint32_t pid) {
     uint32_t expect = FC_FREE;
-    if (!__atomic_compare_exchange_n(&s->state, &expect, FC_WANT | flags << 8, 0, __ATOMIC_ACQ_REL,
+    if (!__atomic_compare_exchange_n(&s->state, &expect, FC_WANT | flags << 8 | pid << 10, 0, __ATOMIC_ACQ_REL,
                                      __ATOMIC_ACQUIRE))
         return 0;
     fc_store(&s->want, FC_NEVER);
     fc_store(&s->busy_since_ns, 0);
     fc_store(&s->overrun_bytes, 0);
-    fc_store(&s->owner_pid, pid);
     return 1;
+}
+/* Go on with a slot as it stands: its last owner is known to be gone. */
+static inline void fc_slot_adopt(fc_slot *s, uint32_t pid) {
+    uint32_t state = fc_load32(&s->state);
+    while (((state & 3u) == FC_WANT || (state & 3u) == FC_ACTIVE) &&
+           !__atomic_compare_exchange_n(&s->state, &state, (state & 0x3ffu) | pid << 10, 0, __ATOMIC_ACQ_REL,
+                                        __ATOMIC_ACQUIRE))
+        continue;
+    fc_store(&s->want, FC_NEVER);
 }
 /* frame/2: what may be read; load the event log's length after it. Pairs with frame/1. */
 static inline uint64_t fc_readable(const fc_control *c) { return fc_load(&c->framed); }

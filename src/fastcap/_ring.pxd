@@ -75,7 +75,6 @@ cdef extern from "_ring.h" nogil:
         uint64_t cursor
         uint64_t want
         uint64_t busy_since_ns
-        uint64_t owner_pid
 
     uint64_t fc_load(const uint64_t *p)
     uint64_t fc_peek(const uint64_t *p)
@@ -107,7 +106,9 @@ cdef extern from "_ring.h" nogil:
     uint64_t fc_slot_done(const fc_slot *s, uint64_t framed, uint64_t tail)
     void fc_publish_tail(fc_control *c, uint64_t pos)
     int fc_slot_grant(fc_slot *s, uint64_t position, uint32_t lossless)
-    int fc_slot_claim(fc_slot *s, uint32_t flags, uint64_t pid)
+    int fc_slot_claim(fc_slot *s, uint32_t flags, uint32_t pid)
+    uint32_t fc_slot_owner(uint32_t state)
+    void fc_slot_adopt(fc_slot *s, uint32_t pid)
     uint64_t fc_readable(const fc_control *c)
     int fc_still_valid(const fc_control *c, uint64_t pos)
     void fc_advance(fc_control *c, fc_slot *s, uint64_t pos)

@@ -267,10 +267,10 @@ cdef class Ring:
         cdef fc_slot *s = fc_slot_at(self.c, i)
         cdef uint32_t state = fc_load32(&s.state)
         return {
-            "state": STATES[state & 3], "flags": state >> 8, "lossless": bool(fc_load32(&s.lossless)),
+            "state": STATES[state & 3], "flags": state >> 8 & 3, "lossless": bool(fc_load32(&s.lossless)),
             "cursor": fc_load(&s.cursor), "spilled": fc_load(&s.spilled), "high_water": fc_load(&s.high_water),
             "overrun_bytes": fc_load(&s.overrun_bytes), "busy_since_ns": fc_load(&s.busy_since_ns),
-            "owner_pid": fc_load(&s.owner_pid),
+            "owner_pid": fc_slot_owner(state),
         }
 
     def command(self):
@@ -360,8 +360,7 @@ cdef class Slot:
         slot.ring = ring
         slot.index = index
         slot.s = fc_slot_at(ring.c, index)
-        fc_store(&slot.s.want, FC_NEVER)
-        fc_store(&slot.s.owner_pid, os.getpid())
+        fc_slot_adopt(slot.s, os.getpid())
         return slot
 
     @property

@@ -195,6 +195,8 @@ class Replacer:
             self.c.writers.remove(dead)
             return
         r = next((r for r in self.c.recordings if r.writer is dead), None)
+        if r is not None and (r.files_done or r.writer_slot is None):
+            self.c.free_slots_of(dead.pid)
         if r is None or r.over:
             return
         if r.files_done:
@@ -228,9 +230,8 @@ class Replacer:
             self.c.analysts.remove(dead)
             return
         r = next((r for r in self.c.recordings if r.analysis is dead), None)
-        slot = self.slots.pop(dead.pid, None)
-        if slot is not None and self.c.s.ring.slot_state(slot)["owner_pid"] == dead.pid:
-            self.c.s.tell(self.c.splitter, {"op": "free_slot", "slot": slot})
+        self.slots.pop(dead.pid, None)
+        self.c.free_slots_of(dead.pid)
         if r is None or r.over:
             return
         r.replaced["analysis"] += 1
@@ -253,6 +254,7 @@ class Replacer:
         r.outputs[index] = worker
         self.output_fds[worker.pid] = (fd, index)
         if slot is None or state["recording"] != r.id:
+            self.c.free_slots_of(dead.pid)
             self.c.s.tell(worker, {"op": "record", "recording": r.id, "index": index}, (fd,))
             return
         self.slots[worker.pid] = slot
