@@ -176,6 +176,8 @@ class Replacer:
             self._analysis_died(worker)
         elif worker.role == "tee_out" and worker.pid in self.output_fds:
             self._output_died(worker)
+        elif worker.role == "tee_out":
+            self.c.free_slots_of(worker.pid)  # it may have died before it left
 
     def _splitter_died(self) -> None:
         for r in self.c.recordings:

@@ -48,12 +48,12 @@ def _serve(channel: Channel, ring: Ring, message: dict[str, Any], fd: int) -> No
         if error or (ring.ended_recording >= recording and position >= ring.framed):
             break
         channel.poll()
-    slot.leave()
     os.close(fd)
     text = os.strerror(error) if error else None
     channel.send(
         {"op": "output", "recording": recording, "index": message["index"], "errno": error, "error": text}
     )
+    slot.leave()  # not before it is known that no successor needs it
 
 
 def main() -> None:
