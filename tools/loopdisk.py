@@ -100,7 +100,7 @@ class loopdisk:  # noqa: N801 - reads like open()
             fcntl.ioctl(fd, _EXT4_IOC_SHUTDOWN, _NO_LOG_FLUSH)
 
     def remount(self) -> None:
-        """Unmount and mount again, as after a reboot: the journal is replayed.
+        """Unmount, unless it has vanished, and mount again, as after a reboot: the journal is replayed.
 
         Raises
         ------
@@ -108,7 +108,8 @@ class loopdisk:  # noqa: N801 - reads like open()
             EBUSY: a file of it is still open, and the file system would live on; close it first.
         """
         try:
-            self._cleanup.run("umount", self.mount)
+            if self.mount.is_mount():
+                self._cleanup.run("umount", self.mount)
         except RuntimeError as e:
             raise OSError(errno.EBUSY, f"{self.mount} is not unmounted, close its files: {e}") from e
         self._mount()

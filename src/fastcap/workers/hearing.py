@@ -54,6 +54,7 @@ class Hearing:
 
     def _on_dest_ok(self, r: Recording, worker: Worker, message: Message) -> None:
         r.destination_checked = True
+        r.destination_device = message["device"]
         self.c.arrived(r, "dest")
         self.c.s.say(
             {
@@ -123,6 +124,13 @@ class Hearing:
 
     def _on_sink_ok(self, r: Recording, worker: Worker, message: Message) -> None:
         r.sink_trouble = None
+
+    def _on_path_lost(self, r: Recording, worker: Worker, message: Message) -> None:
+        r.path_trouble = None
+        if message["lost"]:
+            directory = r.spec["sink"]["directory"]
+            r.path_trouble = f"{directory} was unmounted; writing goes on, to the disk that was there"
+            self.c.s.say({"op": "trouble", "recording": r.id, "text": r.path_trouble})
 
     def _on_sink_error(self, r: Recording, worker: Worker, message: Message) -> None:
         if message["text"] != r.sink_trouble:

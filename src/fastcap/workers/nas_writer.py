@@ -59,10 +59,24 @@ class NasWriter:
         self.fsync_took_ns = 0
         self.last_sync_ns = now_ns()
         self.trouble = False  # the last call on the destination failed
+        self.path_lost = False  # the destination's path leads elsewhere
         self.sink = Sink(message, slot)
         self.turn = message.get("turn", True)  # older recordings to this directory are written
         self.again = message["op"] == "resume"  # a predecessor died
         self.resumed = self.again and message["checked"]  # after it had made the first file
+
+    def look(self) -> bool:
+        """Look at the destination and make the first part file; say how it went."""
+        try:
+            self.sink.open(again=self.again)
+        except SinkFailed as e:
+            self.channel.send(
+                {"op": "dest_error", "recording": self.recording, "text": str(e), "errno": e.errno}
+            )
+            return False
+        found = {"path": self.sink.path, "free_bytes": self.sink.free_bytes, "device": self.sink.device}
+        self.channel.send({"op": "dest_ok", "recording": self.recording, **found})
+        return True
 
     # -- the stream --------------------------------------------------------------------------------
 
@@ -169,7 +183,15 @@ class NasWriter:
         if self.trouble:
             self.trouble = False
             self.channel.send({"op": "sink_ok", "recording": self.recording})
+        self._look_at_path()
         return True
+
+    def _look_at_path(self) -> None:
+        """Say so when the destination is unmounted, or mounted again. Its open files are written all the same."""
+        lost = self.sink.path_is_lost()
+        if lost != self.path_lost:
+            self.path_lost = lost
+            self.channel.send({"op": "path_lost", "recording": self.recording, "lost": lost})
 
     def _failed(self, e: SinkFailed) -> None:
         """Report an error of the destination, wait a little, and write everything since the last good fsync again."""
@@ -239,6 +261,7 @@ class NasWriter:
 
     def _skip_finished(self) -> None:
         """After a predecessor's death: begin with the file that the cursor stands in, or that still has no name."""
+        self._insist(self.sink.open_again, self.message["device"])
         self.slot.wait(0, self.log.offset, 0.0)
         self._look()
         position, first_word, given = self.start.position if self.start else 0, 0, None
@@ -273,20 +296,9 @@ def _serve(channel: Channel, ring: Ring) -> None:
             break
     assert slot is not None
     writer = NasWriter(ring, channel, slot, message)
-    try:
-        writer.sink.open(resume=writer.resumed, again=writer.again)
-    except SinkFailed as e:
-        channel.send({"op": "dest_error", "recording": writer.recording, "text": str(e), "errno": e.errno})
+    if not writer.resumed and not writer.look():
         slot.leave()
         return
-    channel.send(
-        {
-            "op": "dest_ok",
-            "recording": writer.recording,
-            "path": writer.sink.path,
-            "free_bytes": writer.sink.free_bytes,
-        }
-    )
     import fastcap.sidecar
     import fastcap.workers.file_index  # noqa: F401 - the source starts meanwhile: only the file needs these
 

@@ -76,6 +76,7 @@ class Recording:
         self.started_ns = self.begun_ns
         self.pipe_bytes = 0
         self.destination_checked = False  # by the writer: what existed there was not this recording's
+        self.destination_device = 0  # the file system that it is on, from then
         self.unknown_losses: list[dict[str, Any]] = []
         self.replaced = {"reader": 0, "splitter": 0, "nas_writer": 0, "analysis": 0}
         self.analysis_result: dict[str, Any] | None = None
@@ -92,6 +93,7 @@ class Recording:
         self.outputs_left = len(spec.get("outputs") or [])
         self.output_results: list[dict[str, Any]] = []
         self.sink_trouble: str | None = None
+        self.path_trouble: str | None = None  # the destination was unmounted, which stops nobody
         self.needs_file = False  # the analysis waits for the complete file
 
     # -- questions ---------------------------------------------------------------------------------
@@ -256,7 +258,7 @@ class Recording:
             "capacity_bytes": self.capacity,
             "held_bytes": head - self.ring.tail,
             "stalled_s": round((now_ns() - busy) * 1e-9, 3) if busy else 0.0,
-            "trouble": self.sink_trouble,
+            "trouble": self.sink_trouble or self.path_trouble,
             "elapsed_s": round((now_ns() - self.begun_ns) * 1e-9, 3),
             "at": time.time(),
         }

@@ -216,13 +216,14 @@ class Replacer:
                 f"the NAS writer died {r.replaced['nas_writer']} times; the data so far is in the session's folder",
             )
             return
-        r.pending_segment = None
+        r.pending_segment = r.sink_trouble = r.path_trouble = None
         if slot is None:
             self.c.prepare_sink(r)
         else:
             r.writer = self.c.take("nas_writer")
             r.writer.recording = r.id
-            known = {"checked": r.destination_checked, "turn": self.c.turns.has(r)}
+            known = {"checked": r.destination_checked, "device": r.destination_device}
+            known["turn"] = self.c.turns.has(r)
             message = {"recording": r.id, "slot": slot, **known, **r.spec["sink"]}
             self.c.s.tell(r.writer, {"op": "resume", **message})
         self.c.s.loop.later(0.5, self.c.warm_up)

@@ -43,6 +43,7 @@ _REMEDY = {
     errno.EDQUOT: "; free some of your quota: writing goes on by itself as long as the ring holds",
     errno.EEXIST: "; files are never overwritten: choose another name",
     errno.EROFS: "; mount it writable",
+    errno.ENODEV: "; another file system is there now: mount the one again that was",
 }
 
 
@@ -68,6 +69,8 @@ class Sink:
         self.index = 0
         self.started_ns = 0
         self.free_bytes = 0
+        self.device = 0  # the file system that the directory is on
+        self.path_lost_at_s: float | None = None  # when the directory's path was first seen to lead elsewhere
         self.header_bytes = 0  # of the board's header; known before the first byte is written
         self._begun = False  # next_file() has counted on, but not made the file yet
         self.given: str | None = None  # the present file's name, where it has one of its own
@@ -109,19 +112,47 @@ class Sink:
 
     # -- opening -----------------------------------------------------------------------------------
 
-    def open(self, *, resume: bool = False, again: bool = False) -> None:
-        """Check the destination and make the first part file; with ``resume`` only open the directory.
+    def open(self, *, again: bool = False) -> None:
+        """Check the destination and make the first part file.
 
         With ``again`` an empty part file is taken for a dead predecessor's.
         """
+        self._open_directory()
+        self._create(again=again)
+
+    def open_again(self, device: int) -> None:
+        """Open the directory that a dead predecessor wrote to, which was on the file system ``device``.
+
+        Raises
+        ------
+        SinkFailed
+            Also if the path leads to another file system by now. Call it again.
+        """
+        self._open_directory()
+        if self.device != device:
+            raise SinkFailed("go on in", self.directory, errno.ENODEV)
+
+    def _open_directory(self) -> None:
+        if self.dir_fd >= 0:
+            os.close(self.dir_fd)
+            self.dir_fd = -1
         try:
             self.dir_fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             fs = os.fstatvfs(self.dir_fd)
+            self.device = os.fstat(self.dir_fd).st_dev
         except OSError as e:
             raise SinkFailed("use the destination", self.directory, e) from e
         self.free_bytes = fs.f_bavail * fs.f_frsize
-        if not resume:
-            self._create(again=again)
+
+    def path_is_lost(self) -> bool:
+        """Tell whether the directory's path leads to another file system by now; note when that was first seen."""
+        try:
+            lost = os.stat(self.directory).st_dev != self.device
+        except OSError:
+            return False  # unreachable is not elsewhere; writing tells what is wrong
+        if lost and self.path_lost_at_s is None:
+            self.path_lost_at_s = round((now_ns() - self.started_ns) * 1e-9, 6)
+        return lost
 
     def _create(self, *, again: bool = False) -> None:
         if self.fd >= 0:
@@ -313,6 +344,7 @@ class Sink:
                 "write_s": self.write_s.to_dict(),
                 "fsync_s": self.fsync_s.to_dict(),
                 "stalls": self.stalls,
+                "path_lost_at_s": self.path_lost_at_s,
             },
         }
 
