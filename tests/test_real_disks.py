@@ -5,9 +5,16 @@ The board is endless, and a test ends its recording when it has seen what it wan
 
 from __future__ import annotations
 
+import json
+
 import pytest
-from engine import assert_whole, counting, kill, progress, recording
-from support import wait_until
+from engine import assert_exact, assert_whole, counting, kill, progress, recording
+from support import assert_counter_file, wait_until
+
+import fastcap as fc
+from fastcap import events
+from fastcap._ring import SLOTS
+from fastcap.events import EventReader
 
 MIB = 1 << 20
 BOARD = counting(rate="1MHz")
@@ -90,3 +97,63 @@ def test_writer_whose_predecessors_disk_was_unmounted_waits_for_that_disk(loopdi
 
     assert cap.report["replaced"]["nas_writer"] == 1
     assert_whole(cap, cap.report["words"])
+
+
+# -- power cuts ------------------------------------------------------------------------------------------
+
+
+def _durable_bytes(board):
+    """Return how many bytes of the stream the writer has reported to be safe on the disk."""
+    ring = board.session.attach()
+    try:
+        begin = next(e.position for e in EventReader(ring).poll() if e.kind == events.START)
+        (writer,) = [s for s in map(ring.slot_state, range(SLOTS)) if s["state"] != "FREE"]
+        return writer["cursor"] - begin
+    finally:
+        ring.close()
+
+
+def _named_reports(folder):
+    """Return the reports of the files that have their names, in the order of their words."""
+    sidecars = [json.loads(p.with_suffix(".sigmf-meta").read_text())["global"] for p in folder.glob("*.bin")]
+    return [g["fastcap:report"] for g in sorted(sidecars, key=lambda g: g["fastcap:first_word"])]
+
+
+@pytest.mark.root
+def test_power_cut_in_mid_capture_leaves_all_that_was_synced(loopdisk):
+    disk = loopdisk("256MiB")
+    with recording(BOARD, disk.mount, split="0.3s", **OFTEN) as (finish, board):
+        told = board.session.recordings[1].files
+        wait_until(lambda: len(told) >= 2, 20, "two files")
+        named, durable = [f["path"] for f in told], _durable_bytes(board)
+        disk.power_cut()
+        _wait_told(board, "Input/output error")
+        board.session.discard()  # as the machine went down with the disk
+        with pytest.raises(fc.WorkerError):
+            finish()
+    disk.remount()
+
+    reports, word = _named_reports(disk.mount), 0
+    for report in reports:
+        assert report["complete"]
+        word = assert_exact(report, first_word=word)
+    assert [r["path"] for r in reports][: len(named)] == named
+    header = reports[0]["header"]["bytes"]
+    for part in disk.mount.glob("*.bin.part"):
+        size = part.stat().st_size - header
+        if size > 0:
+            assert assert_counter_file(part, start=word, odd_bytes=size % 8) == []
+            word += size // 8
+    assert word >= (durable - header) // 8
+
+
+@pytest.mark.root
+def test_file_reported_complete_outlives_a_power_cut(loopdisk):
+    disk = loopdisk("64MiB")
+    with fc.open(counting(100_000), ring="32MiB") as board:
+        cap = board.record(None, disk.mount / "run.bin")
+        disk.power_cut()
+    disk.remount()
+
+    assert sorted(p.name for p in disk.mount.glob("run*")) == ["run.bin", "run.index", "run.sigmf-meta"]
+    assert_whole(cap, 100_000)
