@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -226,18 +227,29 @@ def test_writer_dies_in_a_stalled_call(tmp_path, faultfs, operation):
 def test_writer_in_uninterruptible_sleep_is_not_replaced_before_it_is_gone(tmp_path, loopdisk):
     disk = loopdisk("64MiB")
     with recording(counting(4_000_000, rate="2MHz"), disk.mount) as (finish, board):
-        disk.freeze()
-        (writer,) = wait_until(
-            lambda: [pid for pid in workers("nas_writer") if _waits_for_disk(pid)], 20, "a write that hangs"
-        )
-        os.kill(writer, signal.SIGKILL)
-        wait_until(lambda: arrived_bytes(board) >= 20_000_000, 20, "more words")
-        assert is_running(writer), "SIGKILL should not have reached it yet"
-        assert progress(board)["backlog_bytes"] > 0
-        disk.thaw()
+        with disk.frozen():
+            (writer,) = wait_until(
+                lambda: [pid for pid in workers("nas_writer") if _waits_for_disk(pid)],
+                20,
+                "a write that hangs",
+            )
+            os.kill(writer, signal.SIGKILL)
+            wait_until(lambda: arrived_bytes(board) >= 20_000_000, 20, "more words")
+            assert is_running(writer), "SIGKILL should not have reached it yet"
+            assert [pid for pid in workers("nas_writer") if _has_open(pid, disk.mount)] == [writer]
+            assert progress(board)["backlog_bytes"] > 0
         cap = finish()
         assert cap.report["replaced"]["nas_writer"] == 1
         assert_whole(cap, 4_000_000)
+
+
+def _has_open(pid: int, folder: Path) -> bool:
+    """Tell whether a process has a folder, or something in it, open."""
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            if link.readlink().is_relative_to(folder):
+                return True
+    return False
 
 
 def _waits_for_disk(pid: int) -> bool:

@@ -90,6 +90,15 @@ class loopdisk:  # noqa: N801 - reads like open()
         with self._root() as fd:
             fcntl.ioctl(fd, FITHAW, 0)
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Freeze for as long as the block lasts, however it ends."""
+        self.freeze()
+        try:
+            yield
+        finally:
+            self.thaw()
+
     def read_only(self) -> None:
         """Make it read-only as a disk error does, open files or not: EROFS until `remount`."""
         Path(f"/sys/fs/ext4/{Path(self.device).name}/trigger_fs_error").write_text("1")
