@@ -89,8 +89,7 @@ def test_read_only_strikes_open_files(disk, path):
 
 
 def test_limit_keeps_its_rate(disk, file):
-    if not Path("/sys/fs/cgroup/blkio").exists():
-        pytest.skip("needs a version 1 blkio control group")
+    need("blkio")
 
     def write_and_sync(size):
         os.pwrite(file, bytes(size), 0)

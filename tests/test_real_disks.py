@@ -6,10 +6,12 @@ The board is endless, and a test ends its recording when it has seen what it wan
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
-from engine import assert_exact, assert_whole, counting, kill, progress, recording
-from support import assert_counter_file, wait_until
+from engine import arrived_bytes, assert_exact, assert_law, assert_whole, counting, kill, progress, recording
+from support import assert_counter_file, need, wait_until
 
 import fastcap as fc
 from fastcap import events
@@ -157,3 +159,62 @@ def test_file_reported_complete_outlives_a_power_cut(loopdisk):
 
     assert sorted(p.name for p in disk.mount.glob("run*")) == ["run.bin", "run.index", "run.sigmf-meta"]
     assert_whole(cap, 100_000)
+
+
+# -- frozen ----------------------------------------------------------------------------------------------
+
+
+def _status(board):
+    """Return what `fastcap status` says of the recording."""
+    argv = [sys.executable, "-P", "-m", "fastcap", "status", "--json"]
+    said = json.loads(subprocess.run(argv, capture_output=True, check=True, timeout=20).stdout)
+    (session,) = [s for s in said["sessions"] if s["folder"] == board.session.folder]
+    return session["recordings"][0]
+
+
+@pytest.mark.root
+def test_frozen_disk_holds_up_nobody_and_is_told(loopdisk):
+    disk = loopdisk("256MiB")
+    with recording(BOARD, disk.mount, **OFTEN) as (finish, board):
+        _wait_for_part(disk.mount)
+        with disk.frozen():
+            wait_until(lambda: progress(board)["stalled_s"] > 0.5, 20, "a stall")
+            before = arrived_bytes(board)
+            wait_until(lambda: arrived_bytes(board) > before + 4 * MIB, 20, "more words")
+            told = _status(board)
+        cap = _end(board, finish)
+        assert_whole(cap, cap.report["words"])
+
+    assert told["bytes"] >= told["backlog_bytes"] > 4 * MIB
+    assert told["stalled_s"] > 0.5
+    assert max(s["for_s"] for s in cap.report["sink"]["stalls"]) > told["stalled_s"]
+
+
+# -- slow ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.root
+def test_disk_slower_than_the_board_costs_words_that_are_counted_and_no_more(loopdisk):
+    need("blkio")
+    disk = loopdisk("1GiB")
+    board_words = counting(rate="4MHz")
+    with recording(board_words, disk.mount, ring="16MiB", **OFTEN) as (finish, board):
+        disk.limit(4 * MIB)
+        wait_until(lambda: progress(board)["dropped_bytes"], 40, "words that are dropped")
+        disk.limit(None)
+        dropped, reached = _caught_up(board)
+        wait_until(lambda: arrived_bytes(board) > reached + 4 * MIB, 20, "more words")
+        cap = _end(board, finish)
+
+        report = cap.report
+        assert_law(report)
+        assert report["complete"]
+        assert report["words_lost"] * 8 >= dropped > 0
+        assert report["ledger"][0]["after_word"] < report["words"]
+        assert_exact(report)
+
+
+def _caught_up(board):
+    """Wait until the ring is all but empty; return the bytes dropped and those that have arrived by then."""
+    wait_until(lambda: progress(board)["backlog_bytes"] < 4 * MIB, 40, "an end of the backlog")
+    return progress(board)["dropped_bytes"], arrived_bytes(board)

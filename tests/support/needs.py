@@ -19,7 +19,7 @@ requires_netns = pytest.mark.netns
 
 @functools.cache
 def unmet(name: str) -> str | None:
-    """Return why the machine lacks ``root``, ``fuse``, ``netns`` or ``loop``; None: it has it."""
+    """Return why the machine lacks ``root``, ``fuse``, ``netns``, ``loop`` or ``blkio``; None: it has it."""
     if name == "fuse":
         return _no_fuse()
     if os.geteuid():
@@ -33,6 +33,8 @@ def unmet(name: str) -> str | None:
         )
     if name == "loop":
         return _missing("losetup", "mkfs.ext4") or _fails("losetup", "--find")
+    if name == "blkio" and not os.path.isdir("/sys/fs/cgroup/blkio"):
+        return "needs a version 1 blkio control group; mount one at /sys/fs/cgroup/blkio"
     return None
 
 
