@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import threading
 
 import pytest
@@ -15,6 +16,7 @@ from engine import (
     counting,
     progress,
     recording,
+    workers,
 )  # fmt: skip
 from support import wait_until
 
@@ -207,6 +209,24 @@ def test_full_disk_is_waited_for(tmp_path, loopdisk):
 
     assert "No space left" in trouble
     assert not progress(board).get("dropped_bytes")
+
+
+def test_limit_on_file_sizes_is_waited_for(tmp_path):
+    with recording(counting(rate="1MHz"), tmp_path, fsync_every="1MiB") as (finish, board):
+        wait_until(lambda: list(tmp_path.glob("*.part")), 20, "a part file")
+        writer = workers("nas_writer")[0]
+        resource.prlimit(writer, resource.RLIMIT_FSIZE, (6_000_001, resource.RLIM_INFINITY))
+        trouble = wait_until(lambda: progress(board).get("trouble"), 20, "that it is told")
+        before = arrived_bytes(board)
+        wait_until(lambda: arrived_bytes(board) > before + 1_000_000, 20, "more words")
+        resource.prlimit(writer, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        wait_until(lambda: progress(board)["trouble"] is None, 20, "an end of the trouble")
+        board.session.finish(1)
+        cap = finish()
+
+    assert "File too large; raise the limit on file sizes" in trouble
+    assert cap.report["replaced"]["nas_writer"] == 0
+    assert_whole(cap, cap.report["words"])
 
 
 # -- destinations that will not do ----------------------------------------------------------------------
