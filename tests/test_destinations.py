@@ -118,6 +118,31 @@ def test_network_disk_whose_server_stops_for_a_while(tmp_path, netdisk):
         assert_whole(cap, WORDS)
 
 
+@pytest.mark.netns
+def test_network_disk_whose_cable_is_pulled_for_a_while(tmp_path, netdisk):
+    disk = netdisk()
+    with recording(counting(rate="1MHz"), disk.mount) as (finish, board):
+        wait_until(lambda: any(p.stat().st_size for p in disk.backing.glob("*.part")), 20, "a part file")
+        disk.link_down()
+        try:
+            before = arrived_bytes(board)
+            wait_until(lambda: arrived_bytes(board) > before + 4_000_000, 20, "more words")
+            stalled_s = wait_until(lambda: _stall_above(board, 0.5), 20, "a call that does not return")
+        finally:
+            disk.link_up()
+        board.session.finish(1)
+        cap = finish()
+        assert_whole(cap, cap.report["words"])
+
+    assert max(s["for_s"] for s in cap.report["sink"]["stalls"]) > stalled_s
+
+
+def _stall_above(board, seconds):
+    """Return for how long the writer's call has lasted, 0 if that is not above ``seconds``."""
+    stalled_s = progress(board)["stalled_s"]
+    return stalled_s if stalled_s > seconds else 0
+
+
 # -- errors that pass ----------------------------------------------------------------------------------
 
 
