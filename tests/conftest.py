@@ -71,7 +71,7 @@ def loopdisk(tmp_path: Path) -> Iterator[Callable[..., _loopdisk.loopdisk]]:
     need("loop")
     with ExitStack() as stack:
 
-        def make(size: str = "32MiB") -> _loopdisk.loopdisk:
-            return stack.enter_context(_loopdisk.loopdisk(tmp_path, size))
+        def make(size: str = "32MiB", **options: Any) -> _loopdisk.loopdisk:
+            return stack.enter_context(_loopdisk.loopdisk(tmp_path, size, **options))
 
         yield make

@@ -10,6 +10,7 @@ import threading
 import pytest
 from engine import (
     arrived_bytes,
+    assert_exact,
     assert_only_the_file,
     assert_whole,
     begun_ns,
@@ -183,6 +184,21 @@ def test_failed_fsync_that_threw_data_away_is_made_good(tmp_path, faultfs):
         cap = finish()
 
     assert_whole(cap, WORDS)
+
+
+@pytest.mark.fuse
+def test_failed_fsync_that_threw_a_split_files_header_away_is_made_good(faultfs):
+    fs = faultfs()
+    rule = fs.error("fsync", errno.EIO, path="run_0001.bin.part", count=1, lose=True)
+    with fc.open(counting(300_000, rate="1MHz"), ring="16MiB") as board:
+        reports = board.record(None, fs.mount / "run.bin", split="0.1s").reports
+    fs.wait_fired(rule)
+
+    word = 0
+    for report in reports:
+        word = assert_exact(report, first_word=word)
+    assert word == 300_000
+    assert len({r["header"]["bytes"] for r in reports}) == 1
 
 
 @pytest.mark.fuse

@@ -103,6 +103,21 @@ def test_limit_keeps_its_rate(disk, file):
     disk.limit(None)
 
 
+def test_thin_disk_takes_writes_and_fails_the_fsync_once(loopdisk):
+    disk = loopdisk("32MiB", thin=True)
+    path = disk.mount / "run.bin"
+    fd = os.open(path, os.O_RDWR | os.O_CREAT)
+    disk.exhaust()
+    assert os.pwrite(fd, b"x" * 4 * MIB, 0) == 4 * MIB
+    assert error_of(os.fsync, fd) == errno.ENOSPC
+    disk.relieve()
+    os.fsync(fd)
+    os.close(fd)
+    disk.remount()
+
+    assert path.read_bytes() != b"x" * 4 * MIB
+
+
 def test_nothing_is_left_when_the_owner_is_killed_on_a_frozen_disk(tmp_path):
     need("loop")
     script = f"""

@@ -221,3 +221,20 @@ def _caught_up(board):
     """Wait until the ring is all but empty; return the bytes dropped and those that have arrived by then."""
     wait_until(lambda: progress(board)["backlog_bytes"] < 4 * MIB, 40, "an end of the backlog")
     return progress(board)["dropped_bytes"], arrived_bytes(board)
+
+
+# -- no room behind the disk -----------------------------------------------------------------------------
+
+
+@pytest.mark.root
+def test_what_a_failed_fsync_had_taken_is_written_again(loopdisk):
+    disk = loopdisk("64MiB", thin=True)
+    disk.exhaust()
+    with recording(counting(rate="500kHz"), disk.mount / "run.bin", **OFTEN) as (finish, board):
+        _wait_told(board, "cannot fsync")
+        disk.relieve()
+        _wait_well(board)
+        cap = _end(board, finish)
+    disk.remount()  # the page cache holds what the disk may not
+
+    assert_whole(cap, cap.report["words"])

@@ -40,24 +40,45 @@ class loopdisk:  # noqa: N801 - reads like open()
         A directory in which the image and the mount point ``disk`` (`mount`) are made.
     size : str
         Of the image, as truncate(1) takes it: "32MiB". ext4 keeps some 20 % of a small one for itself.
+    thin : bool
+        Its free blocks have no memory of their own, which `exhaust` denies them: writes are taken, fsync fails.
     """
 
-    def __init__(self, folder: str | Path, size: str = "32MiB") -> None:
+    def __init__(self, folder: str | Path, size: str = "32MiB", *, thin: bool = False) -> None:
         name = unique_name()
-        self.image, self.mount = Path(folder).resolve() / f"{name}.img", Path(folder).resolve() / "disk"
+        folder = Path(folder).resolve()
+        self.mount, self._pool = folder / "disk", folder / "pool"
+        self.image = (self._pool if thin else folder) / f"{name}.img"
         self.mount.mkdir()
         self._cleanup = Cleanup()
         try:
+            if thin:
+                self._make_pool(name, size)
             self._cleanup.run("truncate", "-s", size, self.image)
-            self._cleanup.run("mkfs.ext4", "-q", "-F", "-m", "0", self.image)
+            blocks = ("-b", str(os.sysconf("SC_PAGESIZE"))) if thin else ()  # each has a page, or has none
+            self._cleanup.run("mkfs.ext4", "-q", "-F", "-m", "0", *blocks, self.image)
             self.device = self._attach()
             self._cleanup.add("loop", self.device, self.image)
             self._cleanup.add("unmount", self.mount)
             self._cleanup.add("thaw", self.mount)
             self._mount()
+            if thin:
+                self._give_up_free_blocks()
         except BaseException:
             self._cleanup.close()
             raise
+
+    def _make_pool(self, name: str, size: str) -> None:
+        self._pool.mkdir()
+        self._cleanup.add("unmount", self._pool)
+        size = size.removesuffix("iB")  # as tmpfs wants it
+        self._cleanup.run("mount", "-t", "tmpfs", "-o", f"size={size}", name, self._pool)
+
+    def _give_up_free_blocks(self) -> None:
+        """Let the file system's own blocks have memory, and no others: not even its journal can fail then."""
+        with self.image.open("r+b") as f:
+            os.posix_fallocate(f.fileno(), 0, self.image.stat().st_size)
+        self._cleanup.run("fstrim", self.mount)
 
     def _attach(self) -> str:
         """Attach the image to a free loop device; somebody else may take it between finding and taking."""
@@ -135,6 +156,20 @@ class loopdisk:  # noqa: N801 - reads like open()
         number = f"{os.major(status.st_rdev)}:{os.minor(status.st_rdev)}"
         self._cleanup.add("unthrottle", number)
         _WRITE_LIMITS.write_text(f"{number} {rate_bytes_per_s or 0}")
+
+    def exhaust(self) -> None:
+        """Leave a thin disk no memory for new blocks, until `relieve`.
+
+        Before anything is written to the file in question: a loop device takes a write of which only the first
+        pages find room for a complete one.
+        """
+        fs = os.statvfs(self._pool)
+        with (self._pool / "ballast").open("wb") as f:
+            os.posix_fallocate(f.fileno(), 0, fs.f_bavail * fs.f_frsize)
+
+    def relieve(self) -> None:
+        """End `exhaust`."""
+        (self._pool / "ballast").unlink()
 
     def vanish(self) -> None:
         """Unmount lazily: the path is the local directory below."""

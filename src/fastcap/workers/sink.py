@@ -206,14 +206,17 @@ class Sink:
         self._begun = False
 
     def _write_prefix(self) -> None:
+        self._put_prefix()
+        if self.digest is not None:
+            self.digest.add(self.prefix)
+
+    def _put_prefix(self) -> None:
         done = 0
         try:
             while done < len(self.prefix):
                 done += os.pwrite(self.fd, self.prefix[done:], done)
         except OSError as e:
             raise SinkFailed("write", self.part_path, e) from e
-        if self.digest is not None:
-            self.digest.add(self.prefix)
 
     # -- writing -----------------------------------------------------------------------------------
 
@@ -240,6 +243,8 @@ class Sink:
         SinkFailed
             Nothing of this call counts as written.
         """
+        if position == self.position:  # also after a failed fsync, which may have thrown it away
+            self._put_prefix()
         offset = len(self.prefix) + position - self.position
         digest = self.digest
         beside = None if digest is None else digest.take_beside(self.slot, position, size)
@@ -259,9 +264,21 @@ class Sink:
         rc, start, took = sync(self.slot, self.fd, self._hold())
         self._note(self.fsync_s, start, took)
         if rc < 0:
+            self._forget_cached()
             raise SinkFailed("fsync", self.part_path, -rc)
         self.dirty = False
         return int(took)
+
+    def _forget_cached(self) -> None:
+        """Drop the file's pages after a failed fsync: they count as clean, and the disk may not have them.
+
+        Written again in place they can be lost all the same: ext4 leaves their blocks marked as never written, and
+        after the next mount these read as zeros.
+        """
+        try:
+            os.posix_fadvise(self.fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        except OSError:
+            return  # nothing is cached there
 
     def reopen_if_stale(self, error: int) -> None:
         """After ESTALE or EBADF the descriptor is dead: open the part file anew, if it is there."""
