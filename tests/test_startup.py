@@ -6,8 +6,12 @@ import os
 import select
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import pytest
+from engine import assert_whole, counting
+from support import wait_until
 
 import fastcap as fc
 
@@ -51,3 +55,30 @@ def test_supervisor_keeps_nothing_that_this_process_left_inheritable() -> None:
         assert select.select([ours], [], [], 10)[0], "a process of the session holds the pipe's other end"
         assert os.read(ours, 1) == b""
     os.close(ours)
+
+
+def test_reader_that_comes_up_last_has_only_the_source_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = tmp_path / "gate"
+    held = (
+        "import os, sys, time\n"
+        f"while 'fastcap.workers.reader' in sys.orig_argv and not os.path.exists({str(gate)!r}):\n"
+        "    time.sleep(0.01)\n"
+    )
+    (tmp_path / "sitecustomize.py").write_text(held)
+    paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+    box: list[fc.Capture] = []
+    with fc.open(counting(100_000), ring="16MiB") as board:
+        recorder = threading.Thread(target=lambda: box.append(board.record(None, tmp_path / "run.bin")))
+        recorder.start()
+        wait_until((tmp_path / "run.bin.part").exists, 20, "the destination was looked at")
+        assert board.session is not None
+        ring = board.session.attach()
+        wait_until(lambda: ring.slot_state(0)["state"] == "ACTIVE", 20, "the writer has its slot")
+        ring.close()
+        gate.touch()
+        recorder.join(60)
+
+    assert_whole(box[0], 100_000)

@@ -186,8 +186,8 @@ class Conductor:
             self.start_reader(r)
 
     def start_reader(self, r: Recording) -> None:
-        """Open the source's way in and hand it to the reader."""
-        if r.over:
+        """Open the source's way in and hand it to the reader; it comes back here if that is not up yet."""
+        if r.over or not self.reader.ready:
             return
         if self.s.ring.ready < self.s.ring.first:
             self.s.loop.later(ALLOCATING_S, lambda: self.start_reader(r))

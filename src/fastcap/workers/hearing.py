@@ -26,13 +26,11 @@ class Hearing:
     def heard(self, worker: Worker, message: Message) -> None:
         """Act on a worker's message."""
         op = message["op"]
-        if op == "ready":
-            worker.ready = True
-            self.c.replacer.ready(worker)
-            return
         if op == "realtime":
             self.c.refused = message["refused"]
-            return
+        if op == ("realtime" if worker.role == "reader" and self.c.opening.get("realtime") else "ready"):
+            worker.ready = True  # from now on it reads nothing but the source: its count begins here
+            self.c.replacer.ready(worker)
         r = next((r for r in self.c.recordings if r.id == message.get("recording")), None)
         handler = self.on_eof if op == "eof" else getattr(self, f"_on_{op}", None)
         if r is not None and handler is not None:

@@ -12,7 +12,7 @@ import signal
 import time
 
 from fastcap.workers.children import Worker
-from fastcap.workers.recording import RUNNING, Recording
+from fastcap.workers.recording import PREPARING, RUNNING, Recording
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,6 +84,10 @@ class Replacer:
         if worker is self.spare and self._waits_for_spare is not None:
             r, self._waits_for_spare = self._waits_for_spare, None
             self._hand_over(r)
+        elif worker is self.c.reader:
+            now = self.c.current
+            if now is not None and now.state == PREPARING and not now.waiting_for:
+                self.c.start_reader(now)
         elif worker is self.c.splitter:
             for r in self.c.recordings:
                 if r.ended is None and not r.over:
