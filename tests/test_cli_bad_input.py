@@ -42,6 +42,7 @@ WRONG_USAGE = {
     "an output file": (["capture", "--to", "none", "--", "teststream", "-b", "-l", "-o", "f"], "-o"),
     "a demo of no length": (["demo", "--seconds", "0"], "0"),
     "verify nothing": (["verify"], "FILE"),
+    "a split of nothing": (["capture", AT_ONCE, "--to", "none", "--split", "1"], "--split"),
 }  # fmt: skip
 
 
@@ -96,6 +97,36 @@ def test_what_cannot_be_done_is_one_line_and_status_1(clean_cli: CommandLine, pl
     assert ended.status == 1
     assert named in ended.error
     assert {p: p.read_bytes() for p in place.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "args", [["capture", "-", "--to", "x.bin"], ["capture", "-", "--to", "x.bin", "--json"]]
+)
+def test_closed_standard_input_is_no_stream(clean_cli: CommandLine, tmp_path: Path, args: list[str]) -> None:
+    ended = clean_cli(*args, cwd=tmp_path, prefix=("sh", "-c", 'exec "$@" <&-', "sh"))
+
+    assert ended.status == 1
+    assert "standard input" in ended.error
+    assert not list(tmp_path.iterdir())
+
+
+def test_ring_too_small_is_told_what_to_do(clean_cli: CommandLine) -> None:
+    assert "larger --ring" in clean_cli("capture", AT_ONCE, "--to", "none", "--ring", "4KiB").error
+
+
+def test_group_without_a_command_shows_its_help(clean_cli: CommandLine) -> None:
+    ended = clean_cli("board")
+
+    assert ended.status == 2
+    assert ended.err.startswith("Usage: fastcap board")
+
+
+def test_json_that_cannot_be_written_is_one_line(clean_cli: CommandLine, tmp_path: Path) -> None:
+    args = ["capture", AT_ONCE, "--to", str(tmp_path), "--samples", "1000", "--json"]
+    ended = clean_cli(*args, prefix=("sh", "-c", 'exec "$@" >/dev/full', "sh"))
+
+    assert ended.status == 1
+    assert "No space left" in ended.error
 
 
 def test_error_with_json_is_one_object_too(clean_cli: CommandLine, tmp_path: Path) -> None:

@@ -190,6 +190,15 @@ def test_a_last_arrival_that_is_late_is_no_loss() -> None:
     assert lost_words(board(20, stalls=[(19.6, 1, 1)])) == 0
 
 
+@pytest.mark.parametrize("words", [50_000, 100_000])
+def test_a_loss_that_nothing_comes_after_to_tell_is_below_what_is_detectable(words: int) -> None:
+    found = board(20, losses=[(19.6, words)]).estimate(NOMINAL)
+
+    assert found.estimated_words_lost == 0
+    assert found.detectable_words is not None
+    assert words - DETECTABLE < found.detectable_words < words + DETECTABLE
+
+
 @pytest.mark.parametrize("rate_hz", [Fraction(10_000_000), Fraction(10_000_000, 3), Fraction(20_000)])
 def test_detectable_words_follow_the_rate(rate_hz: Fraction) -> None:
     words = int(rate_hz // 50)

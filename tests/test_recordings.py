@@ -5,13 +5,24 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
-from engine import assert_exact, assert_law, assert_only_the_file, assert_whole, counting, recording
+from engine import (
+    arrived_bytes,
+    assert_exact,
+    assert_law,
+    assert_only_the_file,
+    assert_whole,
+    counting,
+    recording,
+    workers,
+)  # fmt: skip
 from support import assert_counter_file, sha256_file, wait_until
 
 import fastcap as fc
@@ -423,3 +434,27 @@ def test_device_is_refused_while_it_is_read_and_free_while_the_file_drains(tmp_p
     assert assert_counter_file(tmp_path / "1.bin", 4_000_000) == []
     assert not (tmp_path / "2.bin").exists()
     assert not (tmp_path / "2.bin.part").exists()
+
+
+def test_time_that_the_pipe_stood_full_is_counted(tmp_path):
+    options = {"ring": "4MiB", "on_full": "wait", "fsync_every": "256KiB", "stalls": [(0.2, 1.6)]}
+    with recording(counting(6_000_000, rate="2MHz"), tmp_path, **options) as (finish, _):
+        cap = finish()
+
+    assert_whole(cap, 6_000_000)
+    assert 0.5 < cap.report["pipe_full_s"] < 1.6  # ring and pipe hold 0.33 s of the stall
+
+
+def test_time_that_a_pipe_stood_full_before_a_late_reader_is_counted(tmp_path):
+    with recording(counting(10_000_000), tmp_path) as (finish, board):
+        wait_until(lambda: arrived_bytes(board) > 8_000_000, 30, "a rate is known")
+        reader = workers("reader")[0]
+        start_s = time.monotonic()
+        os.kill(reader, signal.SIGSTOP)
+        wait_until(lambda: time.monotonic() - start_s > 0.4, 5, "the pipe is full long enough to be told")
+        os.kill(reader, signal.SIGCONT)
+        stopped_s = time.monotonic() - start_s
+        cap = finish()
+
+    assert_whole(cap, 10_000_000)
+    assert stopped_s - 0.1 < cap.report["pipe_full_s"] < stopped_s + 0.3

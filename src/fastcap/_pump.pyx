@@ -34,6 +34,10 @@ cdef extern from "fcntl.h" nogil:
     int F_SETPIPE_SZ
     int F_GETPIPE_SZ
 
+cdef extern from "sys/ioctl.h" nogil:
+    int FIONREAD
+    int ioctl(int fd, unsigned long request, ...)
+
 cdef extern from "sys/mman.h" nogil:
     int MADV_POPULATE_WRITE
     int madvise(void *addr, size_t length, int advice)
@@ -81,6 +85,7 @@ cdef class Reader:
     cdef int fd
     cdef uint64_t recording, word, gather_ns, last_read_ns
     cdef uint64_t populated, populated_of   # offset in the mapping, and its span: another one begins anew
+    cdef uint64_t full_ns  # when the pipe was last found full while waiting for room; 0: it was not
     cdef uint64_t waited_ns, wait_ended_ns  # for room in the small ring: a leaky count, so that only standstill fills it
     cdef bint asked             # for the whole ring to be made ready
     cdef bint can_wait
@@ -111,6 +116,7 @@ cdef class Reader:
         self.failure = 0
         self.replayed = 0
         self.last_read_ns = self.replay_from_ns = fc_now_ns()
+        self.full_ns = 0
 
     def begin(self, int fd, uint64_t recording, *, uint64_t word_bytes, bint can_wait, double gather_s=0.001,
               double replay_bytes_per_s=0.0, uint64_t pipe_bytes=0):
@@ -241,11 +247,27 @@ cdef class Reader:
         made_up = PATIENT_SHARE * (since - self.wait_ended_ns)
         fc_wait_for_room(self.ring.c, head, self.word, 20000000)
         self.wait_ended_ns = fc_now_ns()
+        self._watch_pipe(self.wait_ended_ns)
         self.waited_ns = self.waited_ns - made_up if self.waited_ns > made_up else 0
         self.waited_ns += self.wait_ended_ns - since
         message.fd = self.control_fd
         message.events = POLLIN
         return -1 if poll(&message, 1, 0) > 0 else 1
+
+    cdef bint _is_full(self, uint64_t waiting) noexcept nogil:
+        """Whether a pipe that held so much was full: of its pages, some hold less than they could."""
+        return waiting + self.ring.c.pipe_bytes // 8 >= self.ring.c.pipe_bytes
+
+    cdef void _watch_pipe(self, uint64_t now) noexcept nogil:
+        """Count for how long the pipe stands full while nothing is read from it."""
+        cdef fc_control *c = self.ring.c
+        cdef int waiting = 0
+        if c.pipe_bytes == 0 or ioctl(self.fd, FIONREAD, &waiting) != 0 or not self._is_full(<uint64_t>waiting):
+            self.full_ns = 0
+            return
+        if self.full_ns:
+            c.pipe_full_ns += now - self.full_ns
+        self.full_ns = now
 
     cdef int _store(self, uint64_t head, uint64_t room) noexcept nogil:
         cdef fc_control *c = self.ring.c
@@ -319,9 +341,15 @@ cdef class Reader:
         """Follow the rate, and count for how long a pipe found full must have stood so."""
         cdef fc_control *c = self.ring.c
         cdef uint64_t since = now - self.last_read_ns, filling
+        cdef int left = 0
+        if n >= MAX_READ:
+            ioctl(self.fd, FIONREAD, &left)
         self.last_read_ns = now
-        if c.pipe_bytes and n + 4096 > min(c.pipe_bytes, <uint64_t>MAX_READ) and self.rate > 0 and n + 4096 > c.pipe_bytes:
-            filling = <uint64_t>(n / self.rate)
+        if self.full_ns:
+            c.pipe_full_ns += now - self.full_ns
+            self.full_ns = 0
+        elif c.pipe_bytes and self.rate > 0 and self._is_full(n + left):
+            filling = <uint64_t>((n + left) / self.rate)
             if since > filling:
                 c.pipe_full_ns += since - filling
         elif since > 0:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastcap.errors import SinkError
+from fastcap.errors import SinkError, StillWaitingError
 from fastcap.model import Report
 from fastcap.session import Recording
 
@@ -50,11 +50,13 @@ class Capture:
         ------
         FastcapError
             The recording failed; what arrived is still in the ring or the part file.
-        TimeoutError
-            ``timeout_s`` is over; the recording goes on.
+        StillWaitingError
+            A `TimeoutError`: ``timeout_s`` is over; the recording goes on.
         """
         if not self.recording.wait_for(lambda: self.recording.done, timeout_s):
-            raise TimeoutError(f"not done within {timeout_s} s; the destination may be stalled: wait() again")
+            raise StillWaitingError(
+                f"not done within {timeout_s} s; the destination may be stalled: wait() again"
+            )
         self.remember()
         return self
 

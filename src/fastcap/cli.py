@@ -22,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv : sequence of str, optional
         Arguments without the program's name; default: this process's own.
     """
+    _plug_closed()
     args = list(sys.argv[1:] if argv is None else argv)
     own = args[: args.index("--")] if "--" in args else args
     debug = "--debug" in own and own[:1] != ["sim"]
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(args)
     except KeyboardInterrupt:
-        return _failed("interrupted", INTERRUPTED, debug)
+        return _failed("interrupted", INTERRUPTED, debug, args)
     except BrokenPipeError:
         return _die_of(signal.SIGPIPE)  # whoever reads our output has gone: end as any program would
     except Exception as error:
@@ -62,6 +63,8 @@ def _explained(error: Exception) -> tuple[str, int]:
 
     if isinstance(error, (ConfigError, ValueError)):
         return str(error), USAGE
+    if isinstance(error, OSError) and error.filename is not None and not isinstance(error, FastcapError):
+        return f"{os.fsdecode(error.filename)}: {error.strerror}", FAILED
     if isinstance(error, (FastcapError, OSError)):
         return str(error), FAILED
     return f"internal error: {type(error).__name__}: {error}; --debug shows where", FAILED
@@ -78,8 +81,20 @@ def _failed(text: str, status: int, debug: bool, args: Sequence[str] = ()) -> in
     if "--json" in own:
         import json
 
-        print(json.dumps({"error": text, "exit_status": status}))
+        try:
+            print(json.dumps({"error": text, "exit_status": status}), flush=True)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is kept of it must not fail again at the end
     return status
+
+
+def _plug_closed() -> None:
+    """Put something onto closed standard descriptors that fails as they would: others must not land there."""
+    for fd, flags in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, flags)  # the lowest number free: this one
 
 
 def say(line: str) -> None:

@@ -22,7 +22,8 @@ import msgspec
 WINDOW_NS = 250_000_000
 MIN_WINDOWS = 5
 MIN_SPAN_NS = 1_000_000_000
-# Windows that must agree that a step lasts: a loss in the last half second of a capture is not seen.
+# Windows that must agree that a step lasts. What comes late after that is a loss or a delay, nobody knows which:
+# it raises what is detectable. Of the last window, a quarter of a second, the least late arrival counts.
 SUPPORT = 3
 # How far ahead an arrival that is not late is looked for. A delay that lasts longer counts as a loss until it
 # is made up for, and then no more.
@@ -53,7 +54,8 @@ class ClockEstimate(msgspec.Struct, frozen=True):
         rate by more than 200 ppm: its arrivals do not follow a clock of that rate.
     detectable_words : int or None
         A single loss smaller than this is not seen, and each one seen is right to within this: the words of
-        3 ms, or of six times the jitter of arrivals if that is more.
+        3 ms, or of six times the jitter of arrivals if that is more, or of what comes late at the very end:
+        it may be a delay, or a loss too near the end to tell.
     """
 
     rate_hz: float | None = None
@@ -155,19 +157,19 @@ def estimate(samples: list[Sample], nominal_hz: Fraction) -> ClockEstimate:
     if steep and ahead_ns > MAX_DRIFT * times[-1] + step_ns:
         return ClockEstimate(rate_hz=nominal * (1 - slope), drift_ppm=-slope * 1e6)
     if steep:  # words are missing at all times: of the crystal nothing is known
-        lost_ns = _lasting_steps(times, late, 0.0, step_ns)
+        lost_ns, unsettled_ns = _lasting_steps(times, late, 0.0, step_ns)
     else:
-        lost_ns = _lasting_steps(times, late, slope, step_ns)
+        lost_ns, _ = _lasting_steps(times, late, slope, step_ns)
         whole = [float(y - lost) for y, lost in zip(late, lost_ns, strict=True)]
         slope = _median_slope(times, whole, SECOND_SPAN_NS, step_ns)
-        lost_ns = _lasting_steps(times, late, slope, step_ns)
+        lost_ns, unsettled_ns = _lasting_steps(times, late, slope, step_ns)
     # What is lost stays lost: no more can be than the end is later than the beginning, plus a crystal's drift.
     missing_ns = min(lost_ns[-1], max(0.0, CRYSTAL_DRIFT * times[-1] - ahead_ns))
     return ClockEstimate(
         rate_hz=nominal * (1 - slope),
         drift_ppm=-slope * 1e6,
         estimated_words_lost=round(missing_ns * 1e-9 * nominal) if missing_ns >= step_ns else 0,
-        detectable_words=round(step_ns * 1e-9 * nominal),
+        detectable_words=round(max(step_ns, unsettled_ns) * 1e-9 * nominal),
     )
 
 
@@ -218,13 +220,16 @@ def _floor(times: list[int], level: list[float]) -> list[float]:
     return floor
 
 
-def _lasting_steps(times: list[int], late: Sequence[float], slope: float, step_ns: float) -> list[float]:
-    """Return for each window the sum of the floor's steps so far, the crystal's slope taken out.
+def _lasting_steps(
+    times: list[int], late: Sequence[float], slope: float, step_ns: float
+) -> tuple[list[float], float]:
+    """Return for each window the sum of the floor's steps so far, and by how much the last one is above the floor.
 
-    A step back undoes those before it: that was a delay, now made up for.
+    The crystal's slope is taken out. A step back undoes those before it: that was a delay, now made up for.
     """
     crystal = min(MAX_DRIFT, max(-MAX_DRIFT, slope))
-    floor = _floor(times, [y - crystal * t for t, y in zip(times, late, strict=True)])
+    level = [y - crystal * t for t, y in zip(times, late, strict=True)]
+    floor = _floor(times, level)
     held, total, moving = floor[0], 0.0, 0
     totals = [0.0]
     for i in range(1, len(floor)):
@@ -239,4 +244,4 @@ def _lasting_steps(times: list[int], late: Sequence[float], slope: float, step_n
             wander = WANDER * (times[i] - times[i - 1])
             held += min(wander, max(-wander, jump))
         totals.append(total)
-    return totals + [total] * (len(times) - len(totals))
+    return totals + [total] * (len(times) - len(totals)), level[-1] - held

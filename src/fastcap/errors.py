@@ -43,6 +43,10 @@ class SweepError(FastcapError):
     """A sweep cannot start, go on or be resumed."""
 
 
+class StillWaitingError(FastcapError, TimeoutError):
+    """What was waited for is not there yet, and may still come: wait again."""
+
+
 class OverrunError(FastcapError):
     """A lossy consumer was passed by the stream: words are missing for this consumer alone.
 

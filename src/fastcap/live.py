@@ -290,12 +290,22 @@ class Stream:
     def read(self, n: int, out: Words | None = None, timeout_s: float | None = 5.0) -> tuple[Words, int]:
         """Copy the next ``n`` words; fewer at the end of the recording.
 
+        Parameters
+        ----------
+        timeout_s : float or None
+            Longest wait for one block, of which ``n`` words may be many.
+
         Returns
         -------
         words : (<= n,) uint64
             Into ``out`` if given.
         overrun : int
-            Words missing before or between them.
+            Words missing before or between them, whatever ``on_overrun`` is.
+
+        Raises
+        ------
+        SourceError
+            Nothing came for ``timeout_s``; the next call begins with what this one had copied.
         """
         target = np.empty(n, np.uint64) if out is None else out[:n]
         raising, self._raise = self._raise, False

@@ -136,6 +136,8 @@ def describe(report: Json) -> str:
     estimate = (report.get("board") or {}).get("estimated_words_lost")
     if estimate:
         loss += f", about {estimate} lost by the board"
+    if estimate is None and report["source"]["exit_status"] is not None:
+        loss += " after the board, whose own losses cannot be told"
     if (report["sink"] or {}).get("path_lost_at_s") is not None:
         where += f" (on a disk that was unmounted {report['sink']['path_lost_at_s']:.1f} s after the start)"
     state = "complete" if report["complete"] else "interrupted" if report["interrupted"] else "INCOMPLETE"

@@ -78,7 +78,9 @@ def checked_ring_bytes(wanted: int | None, *, fsync_every: int | None = None, sh
     free, memory = free_shm_bytes(shm), available_bytes()
     if size < LEAST_BYTES:
         raise RingError(
-            f"ring of {size} bytes is below {LEAST_BYTES}: {shm} has {free} bytes free, memory {memory}; "
+            f"ring of {wanted} bytes is below {LEAST_BYTES}; use a larger --ring"
+            if wanted is not None
+            else f"ring of {size} bytes is below {LEAST_BYTES}: {shm} has {free} bytes free, memory {memory}; "
             f"free some, or mount a larger {shm}"
         )
     if size > min(free, memory):

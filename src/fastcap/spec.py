@@ -189,6 +189,8 @@ def recording(
     elif endless:
         source = with_length(source, 0)
     where = destination(to, source)
+    if where is None and split_s is not None:
+        raise ValueError("a split of files, and none is written: leave --split out, or name a destination")
     started = datetime.now().astimezone()
     rate = source.sample_rate_hz
     bytes_per_s = float(rate * 8) if rate else None
@@ -221,7 +223,7 @@ def recording(
         ),
         "meta": {**source.details, **(meta or {})}, "started": started.isoformat(),
         "lock_info": {
-            "destination": where, "device": source.device, "label": source.label,
+            "destination": where and os.path.abspath(where), "device": source.device, "label": source.label,
             "expected_end": end.isoformat() if end else None, "started": started.isoformat(),
         },
     }  # fmt: skip

@@ -132,6 +132,10 @@ class Follower:
                     f"warning: {there['path']} needs {format_size(plan['bytes'])}, but only "
                     f"{format_size(there['free_bytes'])} are free there; free some while it runs"
                 )
+        if recording.header and (recording.number, "header") not in self._told:
+            self._told.add((recording.number, "header"))
+            for text in recording.header.get("warnings", ()):
+                self.progress.say(f"warning: {text}")
         rate = recording.header["rate"] if recording.header else None
         if rate and plan["path"] and not plan["survives_stall_s"] and (1, "rate") not in self._told:
             self._told.add((1, "rate"))

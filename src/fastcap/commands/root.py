@@ -81,6 +81,9 @@ def run(args: Sequence[str]) -> int:
         return 2
     try:
         return int(root.main(list(args), prog_name="fastcap", standalone_mode=False) or 0)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        return 2
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "fastcap"

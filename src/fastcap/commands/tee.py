@@ -33,7 +33,6 @@ def run(args: Sequence[str]) -> int:
     """Copy standard input to standard output and files; return the exit status."""
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # opening a FIFO may take for ever
-    _plug_closed()
     if not {"--help", "--version"} & set(args):
         from fastcap._launch import prestart
 
@@ -191,15 +190,6 @@ class Tee:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, note)
-
-
-def _plug_closed() -> None:
-    """Put something onto closed standard descriptors that fails as they would: others must not land there."""
-    for fd, flags in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.open(os.devnull, flags)  # the lowest number free: this one
 
 
 def _print(text: str) -> int:

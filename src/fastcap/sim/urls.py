@@ -63,7 +63,7 @@ def _parameters(url: str, kind: str, own: Mapping[str, Callable[[str], Any]]) ->
     """Return the parameters after ``?``, read."""
     known: dict[str, Callable[[str], Any]] = {"name": str, "hostile": _flag, "seed": int, **own}
     place, _, query = url.removeprefix("sim:").removeprefix("//").partition("?")
-    if place.rstrip("/") != kind:
+    if place.rstrip("/") not in ("", kind):
         raise ConfigError(f"emulated device {shown(url)} is not understood; write sim://{kind}")
     found: dict[str, Any] = {}
     for part in filter(None, query.split("&")):

@@ -48,6 +48,7 @@ class Framing:
         self._auto = message["header"] == "auto"
         self.header_bytes = 0
         self.header_error: str | None = None
+        self.warnings: list[str] = []  # what the header does not say, and what was assumed
         self.rate = _fraction(message.get("rate"))
         self._max_words: int | None = message.get("max_words")
         self._max_seconds = _fraction(message.get("max_seconds"))
@@ -152,12 +153,13 @@ class Framing:
         from fastcap.stream import parse_header
 
         try:
-            rate = parse_header(raw).sample_rate_hz
+            header = parse_header(raw)
         except StreamFormatError as e:
             self.header_error = str(e)
             return
+        self.warnings = list(header.warnings)
         if self.rate is None:
-            self.rate = rate
+            self.rate = header.sample_rate_hz
 
     def header_report(self) -> dict[str, Any]:
         """Return what the supervisor is told about the header."""
@@ -167,6 +169,7 @@ class Framing:
             "header_error": self.header_error,
             "rate": rate,
             "max_words": self.max_words,
+            "warnings": self.warnings,
         }
 
     # -- gaps and marks ------------------------------------------------------------------------------

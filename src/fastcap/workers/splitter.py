@@ -200,7 +200,7 @@ class Splitter:
     def _end(self, why: str) -> None:
         now = self.now
         assert now is not None
-        self._sample()
+        self._sample(last=True)
         framed = self.ring.framed
         summary = {**now.summary(framed), "why": why}
         self.emit(events.END, framed, summary, ended=now.recording)
@@ -221,9 +221,9 @@ class Splitter:
 
     # -- the loop ----------------------------------------------------------------------------------
 
-    def _sample(self) -> None:
+    def _sample(self, *, last: bool = False) -> None:
         """Tell the supervisor of the least late arrival of the last while: it keeps the clock's record."""
-        if self.now is None or now_ns() - self._sampled_ns < SAMPLE_NS:
+        if self.now is None or (now_ns() - self._sampled_ns < SAMPLE_NS and not last):
             return
         sample = self.loop.take_sample()
         if sample is not None:
