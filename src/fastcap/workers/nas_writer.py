@@ -18,7 +18,8 @@ from fastcap._ring import ESSENTIAL, LOSSLESS, Ring, Slot, now_ns
 from fastcap.events import Event, EventReader
 from fastcap.wire import Channel, Message
 from fastcap.workers._start import attach, serve
-from fastcap.workers.sink import Sink, SinkFailed
+from fastcap.workers.directory import SinkFailed
+from fastcap.workers.sink import Sink
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ class NasWriter:
                 {"op": "dest_error", "recording": self.recording, "text": str(e), "errno": e.errno}
             )
             return False
-        found = {"path": self.sink.path, "free_bytes": self.sink.free_bytes, "device": self.sink.device}
+        there = self.sink.directory
+        found = {"path": self.sink.path, "free_bytes": there.free_bytes, "device": there.device}
         self.channel.send({"op": "dest_ok", "recording": self.recording, **found})
         return True
 
@@ -261,7 +263,7 @@ class NasWriter:
 
     def _skip_finished(self) -> None:
         """After a predecessor's death: begin with the file that the cursor stands in, or that still has no name."""
-        self._insist(self.sink.open_again, self.message["device"])
+        self._insist(self.sink.directory.open, self.message["device"])
         self.slot.wait(0, self.log.offset, 0.0)
         self._look()
         position, first_word, given = self.start.position if self.start else 0, 0, None

@@ -1,8 +1,7 @@
 """The files of one recording on the destination: every system call on that file system is here.
 
 A file is ``NAME.bin.part`` until it is complete. Completing: sidecar (written beside, synced, renamed), then
-the file's own rename, which never replaces anything, then fsync of the directory. All names are relative to
-a directory descriptor opened once: a mount that vanishes cannot turn into the local directory beneath it.
+the file's own rename, which never replaces anything, then fsync of the directory (`workers/directory`).
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from fastcap._ring import Slot, now_ns
 from fastcap.histogram import LatencyHistogram
 from fastcap.naming import sidecar_path
 from fastcap.workers.digest import Digest
+from fastcap.workers.directory import Directory, SinkFailed
 from fastcap.workers.filenames import file_name, shifted_header
 
 TYPE_CHECKING = False
@@ -25,27 +25,6 @@ if TYPE_CHECKING:
 
 STALL_NS = 250_000_000  # a call that takes longer is a stall: logged with start and length
 _READ_BYTES = 1 << 20
-_RENAME_NOREPLACE = 1
-
-
-class SinkFailed(Exception):  # noqa: N818 - becomes fastcap.SinkError in the controller
-    """A system call on the destination failed."""
-
-    def __init__(self, doing: str, path: str, error: OSError | int) -> None:
-        self.errno = error if isinstance(error, int) else error.errno or 0
-        super().__init__(f"cannot {doing} {path}: {os.strerror(self.errno)}{_REMEDY.get(self.errno, '')}")
-
-
-_REMEDY = {
-    errno.ENOENT: "; create the directory, or name another with --to",
-    errno.EACCES: "; give yourself write permission there",
-    errno.ENOSPC: "; free space there: writing goes on by itself as long as the ring holds",
-    errno.EDQUOT: "; free some of your quota: writing goes on by itself as long as the ring holds",
-    errno.EEXIST: "; files are never overwritten: choose another name",
-    errno.EROFS: "; mount it writable",
-    errno.EFBIG: "; raise the limit on file sizes (prlimit --fsize), or use --split: writing goes on by itself",
-    errno.ENODEV: "; another file system is there now: mount the one again that was",
-}
 
 
 class Sink:
@@ -61,16 +40,14 @@ class Sink:
     """
 
     def __init__(self, message: dict[str, Any], slot: Slot) -> None:
-        self.directory: str = message["directory"]
+        self.directory = Directory(message["directory"])
         self.names: dict[str, Any] = message["names"]
         self.checksum: str = message["checksum"]
         self.injected: list[list[float]] = message.get("stalls") or []
         self.slot = slot
-        self.dir_fd = self.fd = -1
+        self.fd = -1
         self.index = 0
         self.started_ns = 0
-        self.free_bytes = 0
-        self.device = 0  # the file system that the directory is on
         self.path_lost_at_s: float | None = None  # when the directory's path was first seen to lead elsewhere
         self.header_bytes = 0  # of the board's header; known before the first byte is written
         self._begun = False  # next_file() has counted on, but not made the file yet
@@ -92,7 +69,7 @@ class Sink:
     def _make_index(self) -> FileIndex:
         from fastcap.workers.file_index import FileIndex
 
-        return FileIndex(self.dir_fd, self.name, self.header_bytes)
+        return FileIndex(self.directory.fd, self.name, self.header_bytes)
 
     # -- names -------------------------------------------------------------------------------------
 
@@ -104,7 +81,7 @@ class Sink:
     @property
     def path(self) -> str:
         """Path of the present file once it is complete."""
-        return os.path.join(self.directory, self.name)
+        return os.path.join(self.directory.path, self.name)
 
     @property
     def part_path(self) -> str:
@@ -118,39 +95,12 @@ class Sink:
 
         With ``again`` an empty part file is taken for a dead predecessor's.
         """
-        self._open_directory()
+        self.directory.open()
         self._create(again=again)
-
-    def open_again(self, device: int) -> None:
-        """Open the directory that a dead predecessor wrote to, which was on the file system ``device``.
-
-        Raises
-        ------
-        SinkFailed
-            Also if the path leads to another file system by now. Call it again.
-        """
-        self._open_directory()
-        if self.device != device:
-            raise SinkFailed("go on in", self.directory, errno.ENODEV)
-
-    def _open_directory(self) -> None:
-        if self.dir_fd >= 0:
-            os.close(self.dir_fd)
-            self.dir_fd = -1
-        try:
-            self.dir_fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            fs = os.fstatvfs(self.dir_fd)
-            self.device = os.fstat(self.dir_fd).st_dev
-        except OSError as e:
-            raise SinkFailed("use the destination", self.directory, e) from e
-        self.free_bytes = fs.f_bavail * fs.f_frsize
 
     def path_is_lost(self) -> bool:
         """Tell whether the directory's path leads to another file system by now; note when that was first seen."""
-        try:
-            lost = os.stat(self.directory).st_dev != self.device
-        except OSError:
-            return False  # unreachable is not elsewhere; writing tells what is wrong
+        lost = self.directory.is_elsewhere()
         if lost and self.path_lost_at_s is None:
             self.path_lost_at_s = round((now_ns() - self.started_ns) * 1e-9, 6)
         return lost
@@ -159,26 +109,17 @@ class Sink:
         if self.fd >= 0:
             return
         for name in (self.name, sidecar_path(self.name)):
-            if self._exists(name):
-                raise SinkFailed("create", os.path.join(self.directory, name), errno.EEXIST)
+            if self.directory.exists(name):
+                raise SinkFailed("create", os.path.join(self.directory.path, name), errno.EEXIST)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         part = self.name + ".part"
         try:
-            if again and self._exists(part) and not os.stat(part, dir_fd=self.dir_fd).st_size:
-                self.fd = os.open(part, flags, 0o644, dir_fd=self.dir_fd)
+            if again and self.directory.exists(part) and not os.stat(part, dir_fd=self.directory.fd).st_size:
+                self.fd = os.open(part, flags, 0o644, dir_fd=self.directory.fd)
             else:
-                self.fd = os.open(part, flags | os.O_EXCL, 0o644, dir_fd=self.dir_fd)
+                self.fd = os.open(part, flags | os.O_EXCL, 0o644, dir_fd=self.directory.fd)
         except OSError as e:
             raise SinkFailed("create", self.part_path, e) from e
-
-    def _exists(self, name: str) -> bool:
-        try:
-            os.stat(name, dir_fd=self.dir_fd, follow_symlinks=False)
-        except FileNotFoundError:
-            return False
-        except OSError as e:
-            raise SinkFailed("look at", os.path.join(self.directory, name), e) from e
-        return True
 
     def begin(self, position: int, started_ns: int) -> None:
         """Say where the recording's first byte lies and when it began."""
@@ -285,7 +226,9 @@ class Sink:
         if self.fd < 0 or error not in (errno.ESTALE, errno.EBADF, errno.ENOTCONN):
             return
         try:
-            fd = os.open(self.name + ".part", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.dir_fd)
+            fd = os.open(
+                self.name + ".part", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.directory.fd
+            )
         except OSError:
             return  # still unreachable: the next write says so, and this is tried again
         os.close(self.fd)
@@ -296,7 +239,7 @@ class Sink:
     def unfinished(self, first_word: int, given: str | None) -> bool:
         """Tell whether this file of a split recording still stands under its part name."""
         self.first_word, self.given = first_word, given
-        return self._exists(self.name + ".part")
+        return self.directory.exists(self.name + ".part")
 
     def step(self) -> None:
         """Count a file that is complete."""
@@ -310,12 +253,12 @@ class Sink:
         self.digest = None
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            if self._exists(self.name + ".part"):
-                self.fd = os.open(self.name + ".part", flags, dir_fd=self.dir_fd)
+            if self.directory.exists(self.name + ".part"):
+                self.fd = os.open(self.name + ".part", flags, dir_fd=self.directory.fd)
             elif self.slot.cursor <= position:
                 self._create()
             else:  # it had its name already; what never had a part file is not ours
-                self.fd = os.open(self.name, flags, dir_fd=self.dir_fd)
+                self.fd = os.open(self.name, flags, dir_fd=self.directory.fd)
         except OSError as e:
             raise SinkFailed("open", self.part_path, e) from e
         self.dirty = True
@@ -336,7 +279,7 @@ class Sink:
     def discard(self) -> None:
         """Remove the part file of a recording that never began."""
         if self.fd >= 0:
-            os.unlink(self.name + ".part", dir_fd=self.dir_fd)
+            os.unlink(self.name + ".part", dir_fd=self.directory.fd)
             os.close(self.fd)
             self.fd = -1
         if self.digest is not None:
@@ -378,9 +321,9 @@ class Sink:
         if self.digest is not None and self.digest.index is not None:
             self.digest.index.leave(self.fd)
         try:
-            if self._exists(self.name + ".part"):
-                self._rename_noreplace(self.name + ".part", self.name)
-            os.fsync(self.dir_fd)
+            if self.directory.exists(self.name + ".part"):
+                self.directory.rename_noreplace(self.name + ".part", self.name)
+            os.fsync(self.directory.fd)
         except OSError as e:
             raise SinkFailed("complete", self.path, e) from e
         if self.fd >= 0:
@@ -402,37 +345,4 @@ class Sink:
                 blocks=None if self.digest is None else self.digest.running(),
             )
         )
-        final = sidecar_path(self.name)
-        temporary = final + ".part"
-        try:
-            fd = os.open(
-                temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644, dir_fd=self.dir_fd
-            )
-            with os.fdopen(fd, "wb") as f:
-                f.write(content)
-                f.flush()
-                os.fsync(fd)
-            os.rename(temporary, final, src_dir_fd=self.dir_fd, dst_dir_fd=self.dir_fd)
-        except OSError as e:
-            raise SinkFailed("write the sidecar", os.path.join(self.directory, final), e) from e
-
-    def _rename_noreplace(self, old: str, new: str) -> None:
-        """Rename without ever replacing: renameat2, or where a file system has it not, link and unlink."""
-        import ctypes
-
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.renameat2(self.dir_fd, old.encode(), self.dir_fd, new.encode(), _RENAME_NOREPLACE) == 0:
-            return
-        error = ctypes.get_errno()
-        if error not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
-            raise OSError(error, os.strerror(error))
-        try:
-            os.link(old, new, src_dir_fd=self.dir_fd, dst_dir_fd=self.dir_fd, follow_symlinks=False)
-        except OSError as e:
-            if e.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
-                raise
-            if self._exists(new):
-                raise OSError(errno.EEXIST, os.strerror(errno.EEXIST)) from e
-            os.rename(old, new, src_dir_fd=self.dir_fd, dst_dir_fd=self.dir_fd)
-            return
-        os.unlink(old, dir_fd=self.dir_fd)
+        self.directory.replace(sidecar_path(self.name), content)
