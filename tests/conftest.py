@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # for tools
 
 from support.needs import need
 
+from fastcap.workers.statusfile import PREFIX, directory
 from tools import faultfs as _faultfs
 from tools import loopdisk as _loopdisk
 from tools import netdisk as _netdisk
@@ -36,6 +39,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def nothing_left_behind() -> Iterator[None]:
     yield
     assert not leftovers(), "mounts, namespaces or loop devices of these tests are left"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def sessions_given_up_removed() -> Iterator[None]:
+    """Remove what is kept for recovery of sessions of this very process: their tests have looked at it."""
+    yield
+    for folder in Path(f"/dev/shm/fastcap-{os.getuid()}").glob(f"*-{os.getpid()}-*"):
+        shutil.rmtree(folder)
+    for note in Path(directory()).glob(f"{PREFIX}{os.getuid()}-*-{os.getpid()}-*.json"):
+        note.unlink()
 
 
 @pytest.fixture
