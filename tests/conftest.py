@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # for tools
 from support.needs import need
 
 from fastcap.workers.statusfile import PREFIX, directory
+from tools import cgroup as _cgroup
 from tools import faultfs as _faultfs
 from tools import loopdisk as _loopdisk
 from tools import netdisk as _netdisk
@@ -38,7 +39,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def nothing_left_behind() -> Iterator[None]:
     yield
-    assert not leftovers(), "mounts, namespaces or loop devices of these tests are left"
+    assert not leftovers(), "mounts, namespaces, loop devices or control groups are left"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -88,3 +89,11 @@ def loopdisk(tmp_path: Path) -> Iterator[Callable[..., _loopdisk.loopdisk]]:
             return stack.enter_context(_loopdisk.loopdisk(tmp_path, size, **options))
 
         yield make
+
+
+@pytest.fixture
+def cgroup() -> Iterator[Callable[[str], _cgroup.cgroup]]:
+    """Make control groups: ``cgroup("memory")``, ``cgroup("freezer")``."""
+    need("cgroup")
+    with ExitStack() as stack:
+        yield lambda controller: stack.enter_context(_cgroup.cgroup(controller))

@@ -21,7 +21,7 @@ from pathlib import Path
 
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tools.undo import NETNS, STEPS, is_dying, mounts, run
+from tools.undo import CGROUPS, NETNS, STEPS, is_dying, mounts, run
 
 _LOOK_S = 0.25  # how often the guardian looks whether its owner was killed
 _numbers = itertools.count(1)
@@ -33,7 +33,7 @@ def unique_name() -> str:
 
 
 def leftovers(pid: int | None = None) -> list[str]:
-    """List the mounts, network namespaces and loop devices of a process's injectors that still exist.
+    """List the mounts, network namespaces, loop devices and control groups of a process's injectors that exist.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def leftovers(pid: int | None = None) -> list[str]:
             continue
         if mark in file:
             found.append(f"loop device {backing.parts[3]} on {file}")
-    return found
+    return found + [f"control group {p}" for p in (*CGROUPS.glob(f"{mark}*"), *CGROUPS.glob(f"*/{mark}*"))]
 
 
 class Cleanup:

@@ -1,10 +1,11 @@
-"""What injectors make, seen in the kernel's tables and undone: mounts, namespaces, loop devices, processes.
+"""What injectors make, seen in the kernel's tables and undone: mounts, namespaces, loop devices, control groups.
 
 Each step of `STEPS` takes text and may be done twice: what is gone already is no error.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -12,11 +13,13 @@ import select
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 FITHAW = 0xC0045878
 NETNS = Path("/run/netns")
+CGROUPS = Path("/sys/fs/cgroup")
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 _END_S = 10
 _KILL_BIT = 1 << 8
@@ -148,6 +151,23 @@ def unthrottle(device_number: str) -> None:
     Path("/sys/fs/cgroup/blkio/blkio.throttle.write_bps_device").write_text(f"{device_number} 0")
 
 
+def remove_cgroup(folder: str) -> None:
+    """Thaw a control group, kill what is in it, remove it."""
+    group, until = Path(folder), time.monotonic() + _END_S
+    for name, value in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
+        if (group / name).exists():
+            (group / name).write_text(value)
+    while group.is_dir():
+        for pid in (group / "cgroup.procs").read_text().split():
+            with contextlib.suppress(FileNotFoundError):  # ended meanwhile
+                end_process(pid, str(start_ticks(int(pid))))
+        try:
+            group.rmdir()
+        except OSError:  # a zombie still counts
+            if time.monotonic() > until:
+                raise
+
+
 def remove_folder(path: str) -> None:
     """Delete a folder of the injector's own and what is in it."""
     if os.path.isdir(path):
@@ -161,5 +181,6 @@ STEPS: dict[str, Callable[..., None]] = {
     "loop": detach_loop,
     "thaw": thaw,
     "unthrottle": unthrottle,
+    "cgroup": remove_cgroup,
     "remove": remove_folder,
 }

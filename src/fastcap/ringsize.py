@@ -7,6 +7,7 @@ control group counts, for beyond it an allocation is not refused but ends in a k
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from fastcap.errors import RingError
@@ -15,6 +16,7 @@ SHM = "/dev/shm"
 MOST_BYTES = 1 << 30
 LEAST_BYTES = 1 << 20
 SYNCS = 4  # a ring holds at least this many fsync distances
+PROCESSES_BYTES = 128 << 20  # of a capture, besides the ring
 _PAGE = 4096
 
 
@@ -31,26 +33,38 @@ def _meminfo_available() -> int:
     return MOST_BYTES
 
 
-def _cgroup_left(root: str = "/sys/fs/cgroup") -> int | None:
-    """Return what this process's control group may still use, the tightest of its ancestors; None: no limit."""
+def _own_groups(root: str, own: str) -> Iterator[tuple[Path, tuple[str, str, str]]]:
+    """Yield the folders of this process's control groups, and where each keeps limit, use and page cache."""
+    for line in Path(own).read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            yield Path(root, path.lstrip("/")), ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+            yield Path(root, "memory", path.lstrip("/")), names
+
+
+def _left_of(folder: Path, limit_file: str, used_file: str, cache_key: str) -> int | None:
+    """Return what one control group may still use; its cache of files is given up for that. None: no limit."""
     try:
-        own = next(
-            ln[3:] for ln in Path("/proc/self/cgroup").read_text().splitlines() if ln.startswith("0::")
-        )
-    except (OSError, StopIteration):
+        limit = (folder / limit_file).read_text().strip()
+        used = int((folder / used_file).read_text())
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):
         return None
-    left: int | None = None
-    folder = Path(root, own.strip().lstrip("/"))
-    while folder != Path(root).parent:
-        try:
-            limit = (folder / "memory.max").read_text().strip()
-            used = int((folder / "memory.current").read_text())
-        except (OSError, ValueError):
-            limit, used = "max", 0
-        if limit != "max":
-            left = min(left if left is not None else 1 << 62, max(0, int(limit) - used))
-        folder = folder.parent
-    return left
+    return None if limit == "max" else max(0, int(limit) - used + int(stat.get(cache_key, 0)))
+
+
+def _cgroup_left(root: str = "/sys/fs/cgroup", own: str = "/proc/self/cgroup") -> int | None:
+    """Return what this process's control groups may still use, the tightest of all ancestors; None: no limit."""
+    found: list[int] = []
+    try:
+        for folder, names in _own_groups(root, own):
+            lineage = [at for at in (folder, *folder.parents) if at.is_relative_to(root)]
+            found += [left for at in lineage if (left := _left_of(at, *names)) is not None]
+    except (OSError, ValueError):
+        return None
+    return min(found, default=None)
 
 
 def available_bytes() -> int:
@@ -60,9 +74,16 @@ def available_bytes() -> int:
     return machine if left is None else min(machine, left)
 
 
+def _for_ring() -> int:
+    """Return the memory that a ring may take: in a control group, what its processes leave."""
+    left = _cgroup_left()
+    machine = _meminfo_available()
+    return machine if left is None else min(machine, max(0, left - PROCESSES_BYTES))
+
+
 def default_ring_bytes(shm: str = SHM) -> int:
     """Return the ring's size when nobody names one; a multiple of 4096."""
-    size = min(MOST_BYTES, free_shm_bytes(shm) // 4, available_bytes() // 4)
+    size = min(MOST_BYTES, free_shm_bytes(shm) // 4, available_bytes() // 4, _for_ring())
     return size // _PAGE * _PAGE
 
 
@@ -75,7 +96,7 @@ def checked_ring_bytes(wanted: int | None, *, fsync_every: int | None = None, sh
         Too small to be of use, or larger than what is free; the message says what is free.
     """
     size = default_ring_bytes(shm) if wanted is None else wanted // _PAGE * _PAGE
-    free, memory = free_shm_bytes(shm), available_bytes()
+    free, memory = free_shm_bytes(shm), _for_ring()
     if size < LEAST_BYTES:
         raise RingError(
             f"ring of {wanted} bytes is below {LEAST_BYTES}; use a larger --ring"
@@ -85,7 +106,8 @@ def checked_ring_bytes(wanted: int | None, *, fsync_every: int | None = None, sh
         )
     if size > min(free, memory):
         raise RingError(
-            f"ring of {size} bytes does not fit: {shm} has {free} bytes free, memory {memory}; use a smaller --ring"
+            f"ring of {size} bytes does not fit: {shm} has {free} bytes free, memory {memory} that a ring may take; "
+            "use a smaller --ring"
         )
     if fsync_every is not None and size < SYNCS * fsync_every:
         raise RingError(

@@ -11,6 +11,7 @@ import subprocess
 import pytest
 
 from tools.netdisk import sftp_server
+from tools.undo import CGROUPS
 
 requires_root = pytest.mark.root
 requires_fuse = pytest.mark.fuse
@@ -19,7 +20,7 @@ requires_netns = pytest.mark.netns
 
 @functools.cache
 def unmet(name: str) -> str | None:
-    """Return why the machine lacks ``root``, ``fuse``, ``netns``, ``loop`` or ``blkio``; None: it has it."""
+    """Return why the machine lacks ``root``, ``fuse``, ``netns``, ``loop``, ``blkio`` or ``cgroup``; None: it has it."""
     if name == "fuse":
         return _no_fuse()
     if os.geteuid():
@@ -35,6 +36,8 @@ def unmet(name: str) -> str | None:
         return _missing("losetup", "mkfs.ext4") or _fails("losetup", "--find")
     if name == "blkio" and not os.path.isdir("/sys/fs/cgroup/blkio"):
         return "needs a version 1 blkio control group; mount one at /sys/fs/cgroup/blkio"
+    if name == "cgroup":
+        return _no_cgroup()
     return None
 
 
@@ -58,6 +61,14 @@ def _no_device() -> str | None:
 
 def _no_sftp() -> str | None:
     return None if sftp_server() else "needs sftp-server; install openssh-sftp-server"
+
+
+def _no_cgroup() -> str | None:
+    v1 = all((CGROUPS / name).is_dir() for name in ("memory", "freezer"))
+    there = v1 or (CGROUPS / "cgroup.subtree_control").exists()
+    return (
+        None if there and os.access(CGROUPS, os.W_OK) else f"needs control groups: {CGROUPS} is not writable"
+    )
 
 
 def _missing(*programs: str) -> str | None:
