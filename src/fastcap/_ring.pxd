@@ -121,7 +121,7 @@ cdef extern from "_map.h" nogil:
         uint64_t span
 
     ctypedef struct fc_memory:
-        fc_map small
+        fc_map small, large
 
     int fc_map_open(fc_memory *m, const fc_control *c, int fd, int prot)
     void fc_map_close(fc_memory *m)

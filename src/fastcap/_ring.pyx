@@ -20,6 +20,10 @@ from fastcap.errors import RingError
 cdef extern from "sys/mman.h":
     int MADV_POPULATE_WRITE
 
+cdef extern from "_bus.h":
+    void fc_bus_watch(void *at, uint64_t nbytes)
+    void fc_bus_forget(void *at)
+
 PAGE = 4096
 MIN_RING_BYTES = 1 << 20
 LEAST_FIRST = 1 << 16       # a guard of several pages: room begins and ends at pages until the ring has grown
@@ -144,15 +148,21 @@ cdef class Ring:
         if control == MAP_FAILED:
             raise RingError("cannot map the ring's control pages")
         self.c = <fc_control *>control
+        fc_bus_watch(control, control_bytes)
 
     def _map_data(self):
         cdef int prot = PROT_READ | (PROT_WRITE if self.writable else 0)
         if fc_map_open(&self.memory, self.c, self.data_fd, prot):
             raise RingError(f"cannot map {2 * self.capacity} bytes of ring memory: {os.strerror(errno)}")
+        fc_bus_watch(self.memory.small.base, 2 * self.memory.small.span)
+        fc_bus_watch(self.memory.large.base, 2 * self.memory.large.span)
 
     def __dealloc__(self):
+        fc_bus_forget(self.memory.small.base)
+        fc_bus_forget(self.memory.large.base)
         fc_map_close(&self.memory)
         if self.c != NULL:
+            fc_bus_forget(self.c)
             munmap(self.c, fc_control_bytes() + FC_SLOTS * 4096)
 
     def close(self):
@@ -161,6 +171,16 @@ cdef class Ring:
             if fd >= 0:
                 os.close(fd)
         self.control_fd = self.data_fd = self.events_fd = -1
+
+    def truncated(self):
+        """Return the name of a file that somebody made shorter than it must be, or None. Touches no lost memory."""
+        cdef uint64_t control_bytes = fc_control_bytes() + FC_SLOTS * PAGE
+        if os.fstat(self.control_fd).st_size < control_bytes:
+            return "control"
+        if os.fstat(self.data_fd).st_size < self.capacity:
+            return "data"
+        committed = fc_load(&self.c.events)
+        return "events" if os.fstat(self.events_fd).st_size < committed else None
 
     cdef uint8_t *at(self, uint64_t pos) noexcept nogil:
         return fc_at(&self.memory, self.c, pos)

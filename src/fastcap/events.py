@@ -25,6 +25,8 @@ if TYPE_CHECKING:
         def events_fd(self) -> int: ...
 
 
+from fastcap.errors import RingError
+
 START, HEADER, GAP, MARK, END = 1, 2, 3, 4, 5
 NAMES = {START: "START", HEADER: "HEADER", GAP: "GAP", MARK: "MARK", END: "END"}
 _HEAD = struct.Struct("<IIQQQ")
@@ -98,9 +100,12 @@ class EventReader:
         """Yield the events committed since the last call. Load `framed` before calling this."""
         committed = self._ring.events
         while self.offset < committed:
-            kind, size, position, recording, at_ns = _HEAD.unpack(
-                os.pread(self._ring.events_fd, _HEAD.size, self.offset)
-            )
+            head = os.pread(self._ring.events_fd, _HEAD.size, self.offset)
+            if not any(head) or len(head) < _HEAD.size:
+                raise RingError(
+                    f"the ring's event log was truncated by another program: nothing at {self.offset}"
+                )
+            kind, size, position, recording, at_ns = _HEAD.unpack(head)
             payload = os.pread(self._ring.events_fd, size, self.offset + _HEAD.size)
             self.offset += _HEAD.size + size + -size % 8
             yield Event(kind, position, recording, at_ns, payload)

@@ -141,12 +141,17 @@ class Session:
         with self._changed:
             if not self._closed:
                 text = f"the supervisor of this session ended unexpectedly; what arrived is in {self.folder}"
-                self._failure = self._failure or WorkerError(text)
-                for r in self.recordings.values():
-                    if not r.over:
-                        r.error = self._failure
+                self._fail(WorkerError(text))
             self._closed = True
             self._changed.notify_all()
+
+    def _fail(self, failure: FastcapError) -> None:
+        """Note that the session ended, and every recording of it that is not over. Called with the condition held."""
+        self._failure = self._failure or failure
+        for r in self.recordings.values():
+            if not r.over:
+                r.error = self._failure
+        self._closed = True
 
     def _take(self, message: Message, fds: list[int]) -> None:
         """Note what a message says. Called with the condition held."""
@@ -159,8 +164,7 @@ class Session:
             self.kept_folder = message["folder"]
             self._closed = True
         elif op == "failed" and "recording" not in message:
-            self._failure = getattr(errors, message["error"])(message["text"])
-            self._closed = True
+            self._fail(getattr(errors, message["error"])(message["text"]))
         else:
             r = self.recordings.get(message.get("recording", -1))
             if r is not None:

@@ -76,6 +76,8 @@ class Hearing:
 
     def on_eof(self, r: Recording, worker: Worker, message: Message) -> None:
         """Note that the reader has come to the end: its counters, and the kernel's count of what it read."""
+        if message["error"] and self.c.s.ring_lost():
+            return  # that was the error
         r.eof = message
         r.end_state = self.c.s.ring.reader_state()
         count = worker.io_count("rchar")

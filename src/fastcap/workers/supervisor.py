@@ -161,6 +161,21 @@ class Supervisor:
             return
         self.ring.command()
 
+    def ring_lost(self) -> bool:
+        """Tell whether somebody truncated the ring's files; then everything ends at once, with an error."""
+        if self.finished:
+            return True
+        name = self.ring.truncated()
+        if name is None:
+            return False
+        text = (
+            f"somebody truncated the ring's file {os.path.join(self.folder, name)}: the capture cannot go on; "
+            "what was written of it stays, as .part, incomplete"
+        )
+        self.say({"op": "failed", "error": "RingError", "text": text})
+        self._leave()
+        return True
+
     def _hear(self, worker: Worker) -> None:
         try:
             while (got := worker.channel.poll()) is not None:
@@ -170,6 +185,8 @@ class Supervisor:
 
     def _gone(self, worker: Worker) -> None:
         """Hear the last words of a worker that is really gone, then have it replaced."""
+        if self.ring_lost():
+            return
         self._hear(worker)
         self.loop.forget(worker.pidfd)
         self.loop.forget(worker.channel.fileno())
@@ -229,7 +246,7 @@ class Supervisor:
         self._finish_if_idle()
 
     def _leave(self) -> None:
-        """Second Ctrl-C: end at once; the folder stays for recovery."""
+        """End at once, as after a second Ctrl-C; the folder stays for recovery."""
         self.conductor.kill_all()
         self.status.close(left_behind=True)
         self.finished = True
@@ -250,6 +267,8 @@ class Supervisor:
     # -- running -----------------------------------------------------------------------------------------
 
     def _tick(self) -> None:
+        if self.ring_lost():
+            return
         self.status.write(self.conductor.progress())
         for progress in self.conductor.progress():
             self.say({"op": "progress", **progress})
@@ -271,7 +290,8 @@ class Supervisor:
         """Close the workers' sockets, which ends them, and wait for that."""
         for worker in self.workers:
             worker.channel.close()
-        self.ring.command()
+        if self.ring.truncated() is None:
+            self.ring.command()
         for worker in self.workers:
             worker.reap()
 
