@@ -66,7 +66,7 @@ class CommandLine:
     def finish(self, process: subprocess.Popen[str]) -> Ended:
         """Wait for a command's end."""
         out, err = process.communicate(timeout=DEADLINE_S)
-        return Ended(process.returncode, out, err or "")
+        return Ended(process.returncode, out or "", err or "")
 
     def __call__(self, *args: str | Path, **options: Any) -> Ended:
         """Run a command to its end."""

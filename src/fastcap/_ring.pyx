@@ -10,7 +10,7 @@ import stat
 
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_FillInfo
 from cpython.exc cimport PyErr_CheckSignals
-from libc.errno cimport errno
+from libc.errno cimport EINTR, errno
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from posix.fcntl cimport posix_fallocate
 from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, madvise, mmap, munmap
@@ -201,6 +201,8 @@ cdef class Ring:
             return
         with nogil:
             rc = posix_fallocate(self.data_fd, at, upto - at)
+            while rc == EINTR:  # a stop, a freeze, a debugger: not restarted by the kernel
+                rc = posix_fallocate(self.data_fd, at, upto - at)
             if rc == 0:
                 piece = mmap(NULL, upto - at, PROT_READ | PROT_WRITE, MAP_SHARED, self.data_fd, at)
                 if piece != MAP_FAILED:

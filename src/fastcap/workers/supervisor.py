@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 import os
+import resource
 import select
 import signal
 import sys
@@ -32,6 +33,7 @@ FIRST_BYTES = 32 << 20  # ready before the first byte, and all that is used whil
 STEP_BYTES = 16 << 20
 STATUS_S = 1.0
 _MOST_FDS = 1 << 20
+LEAST_FILES = 256  # descriptors: some three for each worker, output and recording
 
 
 class Loop:
@@ -71,6 +73,23 @@ class Loop:
             heapq.heappop(self._timers)[2]()
 
 
+def _allow_files() -> None:
+    """Have enough descriptors for a session's workers, within what is allowed.
+
+    Raises
+    ------
+    RingError
+        The hard limit is too low.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= hard < LEAST_FILES:
+        raise RingError(
+            f"a process may open only {hard} files, {LEAST_FILES} are needed: raise the limit (ulimit -Hn)"
+        )
+    if 0 <= soft < LEAST_FILES:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (LEAST_FILES, hard))
+
+
 class Supervisor:
     """The session: its folder, its ring, its workers, and the controller's wishes.
 
@@ -98,8 +117,9 @@ class Supervisor:
         Raises
         ------
         RingError
-            No room, or the folder cannot be made.
+            No room, too few descriptors, or the folder cannot be opened.
         """
+        _allow_files()
         self.folder = message["folder"]
         self.capacity: int = message["ring_bytes"]
         self.dir_fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -109,9 +129,9 @@ class Supervisor:
         self.data_ro = os.open("data", readonly, dir_fd=self.dir_fd)
         self.events_ro = os.open("events", readonly, dir_fd=self.dir_fd)
         self.log = EventReader(self.ring)
-        self.status = StatusFile(message, self.folder)
         self.conductor = Conductor(self)
         self.conductor.start_workers(message)
+        self.status = StatusFile(message, self.folder)  # last: what fails before leaves none behind
         self._start_allocator()
 
     def use_whole_ring(self) -> None:
