@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_runs import COUNTER, CommandLine, counted
+from cli_runs import COUNTER, NOTES, CommandLine, counted
 from support import assert_counter_file, wait_until
 
 pytest_plugins = ["command_line"]
@@ -65,11 +65,13 @@ def test_user_who_touches_a_truncated_ring_is_told_why_the_process_ends() -> Non
         assert first == "0"
         os.truncate(Path(folder) / "data", 0)
         out, err = process.communicate("go\n", timeout=30)
+    shutil.rmtree(folder)
+    for note in (p for base in NOTES for p in base.glob(f"fastcap-session-*-{Path(folder).name}.json")):
+        note.unlink()
 
     assert process.returncode == -signal.SIGBUS
     assert out == ""
     assert "truncated by another program; this process must end" in err
-    shutil.rmtree(folder)
 
 
 def test_removed_folder_harms_no_running_capture(cli: CommandLine, tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+import resource
 import signal
 import sys
 
+from fastcap.errors import RingError
 from fastcap.wire import pair
 
 TYPE_CHECKING = False
@@ -18,7 +20,25 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _HIGH_FD = 64  # descriptors are moved up here first, so that dup2 to low numbers cannot hit one of them
+LEAST_FILES = 256  # descriptors: some three for each worker, output and recording
 _DEFAULTED = (signal.SIGPIPE, signal.SIGTERM, signal.SIGQUIT)
+
+
+def allow_files() -> None:
+    """Have enough descriptors for a session's workers, within what is allowed.
+
+    Raises
+    ------
+    RingError
+        The hard limit is too low.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= hard < LEAST_FILES:
+        raise RingError(
+            f"a process may open only {hard} files, {LEAST_FILES} are needed: raise the limit (ulimit -Hn)"
+        )
+    if 0 <= soft < LEAST_FILES:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (LEAST_FILES, hard))
 
 
 def spawn(

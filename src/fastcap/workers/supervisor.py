@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import heapq
 import os
-import resource
 import select
 import signal
 import sys
@@ -21,7 +20,7 @@ from fastcap._ring import Ring, now_ns
 from fastcap.errors import FastcapError, RingError
 from fastcap.events import EventReader
 from fastcap.wire import Channel, Closed, Message
-from fastcap.workers.children import Worker
+from fastcap.workers.children import Worker, allow_files
 from fastcap.workers.conduct import Conductor
 from fastcap.workers.statusfile import StatusFile
 
@@ -33,7 +32,6 @@ FIRST_BYTES = 32 << 20  # ready before the first byte, and all that is used whil
 STEP_BYTES = 16 << 20
 STATUS_S = 1.0
 _MOST_FDS = 1 << 20
-LEAST_FILES = 256  # descriptors: some three for each worker, output and recording
 
 
 class Loop:
@@ -73,23 +71,6 @@ class Loop:
             heapq.heappop(self._timers)[2]()
 
 
-def _allow_files() -> None:
-    """Have enough descriptors for a session's workers, within what is allowed.
-
-    Raises
-    ------
-    RingError
-        The hard limit is too low.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if 0 <= hard < LEAST_FILES:
-        raise RingError(
-            f"a process may open only {hard} files, {LEAST_FILES} are needed: raise the limit (ulimit -Hn)"
-        )
-    if 0 <= soft < LEAST_FILES:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (LEAST_FILES, hard))
-
-
 class Supervisor:
     """The session: its folder, its ring, its workers, and the controller's wishes.
 
@@ -119,7 +100,7 @@ class Supervisor:
         RingError
             No room, too few descriptors, or the folder cannot be opened.
         """
-        _allow_files()
+        allow_files()
         self.folder = message["folder"]
         self.capacity: int = message["ring_bytes"]
         self.dir_fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
