@@ -50,6 +50,7 @@ class CommandLine:
         name, _, value = self.mark.partition("=")
         self.environment = {**os.environ, name: value, "XDG_STATE_HOME": str(home)}
         self.started: list[subprocess.Popen[str]] = []
+        self.there_before = set(_kept())
 
     def start(self, *args: str | Path, prefix: tuple[str, ...] = (), **options: Any) -> subprocess.Popen[str]:
         """Start a command."""
@@ -92,15 +93,22 @@ class CommandLine:
         return {str(process.pid) for process in self.started}
 
     def left_behind(self) -> list[Path]:
-        """Return session folders and status files of these commands."""
-        folders = [p for base in SHM.glob("fastcap-*") for p in _listed(base)]
-        notes = [p for base in NOTES for p in base.glob("fastcap-session-*.json")]
-        return [p for p in [*folders, *notes] if self.pids_ever() & set(p.stem.split("-"))]
+        """Return session folders and status files of these commands.
+
+        Those of before are another's, also where a pid in their names has come round again.
+        """
+        return [p for p in _kept() if p not in self.there_before and self.pids_ever() & set(p.stem.split("-"))]
 
     def check_clean(self) -> None:
         """Assert that no process, folder or status file is left."""
         wait_until(lambda: not self.processes(), 10, lambda: f"processes {self.processes()} to end")
         assert not self.left_behind()
+
+
+def _kept() -> list[Path]:
+    """Return all session folders and status files of this machine."""
+    folders = [p for base in SHM.glob("fastcap-*") for p in _listed(base)]
+    return folders + [p for base in NOTES for p in base.glob("fastcap-session-*.json")]
 
 
 def _listed(folder: Path) -> list[Path]:

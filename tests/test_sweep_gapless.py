@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -138,7 +139,8 @@ def test_end_is_told_to_the_successor_of_a_dead_splitter(tmp_path):
             board.source, endless=True, to=os.fspath(tmp_path), ring_bytes=board.ring_bytes()
         )
         run = board.begin({**message, "windows": []}).recording
-        run.wait_for(lambda: run.header is not None)
+        with closing(run.session.attach()) as ring:
+            wait_until(lambda: ring.framed > 1 << 16, 30, "words to be there: an empty recording is an error")
         splitter = worker_pid(run.session, "splitter")
         os.kill(splitter, signal.SIGSTOP)
         run.session.finish(run.number)
