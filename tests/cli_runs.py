@@ -97,7 +97,9 @@ class CommandLine:
 
         Those of before are another's, also where a pid in their names has come round again.
         """
-        return [p for p in _kept() if p not in self.there_before and self.pids_ever() & set(p.stem.split("-"))]
+        return [
+            p for p in _kept() if p not in self.there_before and self.pids_ever() & set(p.stem.split("-"))
+        ]
 
     def check_clean(self) -> None:
         """Assert that no process, folder or status file is left."""

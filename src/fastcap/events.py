@@ -13,6 +13,8 @@ from __future__ import annotations
 import os
 import struct
 
+from fastcap.errors import RingError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
         @property
         def events_fd(self) -> int: ...
 
-
-from fastcap.errors import RingError
 
 START, HEADER, GAP, MARK, END = 1, 2, 3, 4, 5
 NAMES = {START: "START", HEADER: "HEADER", GAP: "GAP", MARK: "MARK", END: "END"}

@@ -20,7 +20,7 @@ requires_netns = pytest.mark.netns
 
 @functools.cache
 def unmet(name: str) -> str | None:
-    """Return why the machine lacks ``root``, ``fuse``, ``netns``, ``loop``, ``blkio`` or ``cgroup``; None: it has it."""
+    """Return why the machine lacks it: ``root``, ``fuse``, ``netns``, ``loop``, ``blkio``, ``cgroup``; or None."""
     if name == "fuse":
         return _no_fuse()
     if os.geteuid():

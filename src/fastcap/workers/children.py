@@ -19,7 +19,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_HIGH_FD = 64  # descriptors are moved up here first, so that dup2 to low numbers cannot hit one of them
 LEAST_FILES = 256  # descriptors: some three for each worker, output and recording
 _DEFAULTED = (signal.SIGPIPE, signal.SIGTERM, signal.SIGQUIT)
 
@@ -59,7 +58,8 @@ def spawn(
     OSError
         The program cannot be started; nothing runs.
     """
-    high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH_FD) if fd >= 0 else -1 for fd in fds]
+    above = len(fds)  # all are moved up there first: a dup2 to a low number cannot hit one of them
+    high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, above) if fd >= 0 else -1 for fd in fds]
     actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(high) if fd >= 0]
     here = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if cwd else -1
     try:
