@@ -108,11 +108,15 @@ def test_machine_that_stands_still_costs_what_the_board_lost_and_no_more(
 
 @contextmanager
 def interrupting(pids: list[int], calls: str, log: Path) -> Iterator[None]:
-    """Let every seventh of these calls of some processes fail with EINTR."""
-    attached = [arg for pid in pids for arg in ("-p", str(pid))]
+    """Let every seventh of these calls of some processes fail with EINTR.
+
+    Not of what they start meanwhile (``-f``): an interpreter's reads of its own files are never interrupted.
+    """
+    threads = [task.name for pid in pids for task in Path(f"/proc/{pid}/task").iterdir()]
+    attached = [arg for thread in threads for arg in ("-p", thread)]
     inject = f"inject={calls}:error=EINTR:when=5+7"
     with subprocess.Popen(
-        ["strace", "-f", "-qq", "-o", log, "-e", f"trace={calls}", "-e", inject, *attached],
+        ["strace", "-qq", "-o", log, "-e", f"trace={calls}", "-e", inject, *attached],
         stderr=subprocess.PIPE,
     ) as tracer:
         try:
