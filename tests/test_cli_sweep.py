@@ -93,7 +93,7 @@ def test_dry_run_tells_and_starts_nothing(clean_cli, place):
         (("updown", "updwon"), "[axes 1] has an unknown key 'updwon'; did you mean 'updown'"),
         (("updown = [0, 4, 2]", "updown = [0, 5, 2]"), "[axes 1] updown: channel 0 volt of 5 V is not from 0"),
         (("updown = [0, 4, 2]", "updown = [0, 4]"), "[axes 1] updown: "),
-        (("updown = [0, 4, 2]", "values = 3"), "[axes 1] values: 3 is no list"),
+        (("updown = [0, 4, 2]", "values = 3"), "[axes 1] values: 3 is not a list of 1 or more numbers"),
         (("voa.0.volt\"\nupdown", "vao.0.volt\"\nupdown"), "[axes 1] target: there is no device 'vao'"),
         (("voa.0.volt\"\nupdown", "voa.9.volt\"\nupdown"), "[axes 1] target: 'voa.9.volt'"),
         (("voa.0.volt\"\nupdown", "mine:nope\"\nupdown"), "[axes 1] target: 'mine:nope' is not found"),
@@ -103,6 +103,23 @@ def test_dry_run_tells_and_starts_nothing(clean_cli, place):
         (("[board]\nsource", "[board]\nsuorce"), "[board] has an unknown key 'suorce'"),
         (("rate=2MHz", "rate=2Mhz"), "[board] source: "),
         (("[analysis]", "[analysis"), "cannot be read"),
+        (('length = "20ms"', 'length = "20 parsecs"'), "[record] length: "),
+        (('length = "20ms"', 'length = "0s"'), "[record] length: '0s' is not above 0"),
+        (('length = "20ms"', 'length = "20ms"\nsamples = 5'), "[record] has both length and samples"),
+        (('length = "20ms"', "repeats = 0"), "[record] repeats: 0 is not a whole number of at least 1"),
+        (('length = "20ms"', 'fifo = "-1s"'), "[record] fifo: "),
+        (('length = "20ms"', 'gapless = "yes"'), "[record] gapless: 'yes' is neither true nor false"),
+        (('updown = [0, 4, 2]', 'updown = [0, 4, 2]\nsettle = "soon"'), "[axes 1] settle: "),
+        (('updown = [0, 4, 2]', 'updown = [0, 4, 2]\nvalues = [1]'), "[axes 1] has values and updown; give one"),
+        (('updown = [0, 4, 2]', 'updown = [0, "4", 2]'), "[axes 1] updown: '4' is not a number"),
+        (('updown = [0, 4, 2]', 'updown = [0, 4, 1]'), "[axes 1] updown: 1 point"),
+        (("port = ", "prot = "), "[devices.voa] has an unknown key 'prot'; did you mean 'port'"),
+        (('port = "sim://voa', 'port = 3 # "'), "[devices.voa] port: 3 is not a text in quotes"),
+        (('at_exit = "zero"', 'timeout_s = "long"'), "[devices.voa] timeout_s: 'long' is not a number"),
+        (('at_exit = "zero"', 'at_exit = "zreo"'), "[devices.voa]: at_exit of 'zreo' is not"),
+        (('ring = "16MiB"', 'ring = "much"'), "[board] ring: "),
+        (('ring = "16MiB"', 'config = "board.ini"'), "[board] has config and source; give one of"),
+        (('function = "mine:analyse"', 'function = "mine"'), "[analysis] function: 'mine' is not MODULE:FUNCTION"),
     ],
 )  # fmt: skip
 def test_errors_point_at_the_key(cli, place, change, message):
@@ -111,6 +128,16 @@ def test_errors_point_at_the_key(cli, place, change, message):
 
     assert done.status == 2
     assert message in done.error
+
+
+def test_dry_run_looks_the_analysis_up(clean_cli, place):
+    edited(place, ("mine:analyse", "mine:analsye"))
+    told = clean_cli("sweep", "plan.toml", "--dry-run", "--json", cwd=place)
+
+    assert told.status == 0
+    (problem,) = told.json["problems"]
+    assert problem.startswith("analysis mine:analsye: ")
+    assert "there is no 'analsye' in" in problem
 
 
 @pytest.mark.parametrize(

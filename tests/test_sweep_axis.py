@@ -15,6 +15,9 @@ from fastcap.sweeping.drive import Drive
 def test_updown_visits_the_far_end_twice():
     assert fc.updown(0, 4, 3).tolist() == [0, 2, 4, 4, 2, 0]
     assert fc.updown(4, 0, 2).tolist() == [4, 0, 0, 4]
+    assert fc.updown(4, 4, 1).tolist() == [4, 4]
+    with pytest.raises(ValueError, match="1 point does not reach 4; give 2 or more"):
+        fc.updown(0, 4, 1)
     assert fc.linspace(0, 1, 3).tolist() == [0, 0.5, 1]
 
 

@@ -5,123 +5,56 @@ from __future__ import annotations
 import datetime
 import os
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from fastcap import _checks as check
 from fastcap._boardargv import board_part, refusal
 from fastcap._messages import did_you_mean, shown
-from fastcap.arith import evaluate_integer
-from fastcap.config import BoardConfig, absolute_path
+from fastcap.config import BoardConfig
 from fastcap.errors import ConfigError
 from fastcap.teststream import BoardFlags
 from fastcap.units import parse_duration_s, parse_size
 
-Check = Callable[[Any], Any]  # returns the value to use; ValueError or ConfigError says what is wrong
 _SPEED_FLAGS = {"low": "-l", "high": "-h"}
 
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise ValueError(f"{shown(value)} is not a text in quotes")
-    return value
-
-
-def _path(value: Any) -> str:
-    """Check a path; a relative one is taken from the current directory."""
-    return absolute_path(os.path.expanduser(_text(value)))
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(arg, str) and "\0" not in arg for arg in value):
-        raise ValueError(f"{shown(value)} is not a list of texts such as ['teststream', '-b']")
-    return tuple(value)
-
-
-def _command(value: Any) -> tuple[str, ...]:
-    argv = _texts(value)
-    if not argv or not argv[0]:
-        raise ValueError(f"{shown(value)} names no program; the first text is the program")
-    return argv
-
-
-def _whole(least: int) -> Check:
-    def check(value: Any) -> int:
-        number = evaluate_integer(value) if isinstance(value, str) else value
-        if not isinstance(number, int) or isinstance(number, bool) or not least <= number < 2**63:
-            raise ValueError(f"{shown(value)} is not a whole number of at least {least}")
-        return number
-
-    return check
-
-
-def _positive(parse: Callable[[Any], Any]) -> Check:
-    def check(value: Any) -> Any:
-        if parse(value) <= 0:
-            raise ValueError(f"{shown(value)} is not above 0")
-        return value
-
-    return check
-
-
-def _one_of(*words: str) -> Check:
-    def check(value: Any) -> str:
-        if value not in words:
-            raise ValueError(f"{shown(value)} is not one of {', '.join(words)}")
-        return str(value)
-
-    return check
-
-
-def _switch(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(f"{shown(value)} is neither true nor false")
-    return value
-
-
-def _function(value: Any) -> str:
-    module, _, name = _text(value).partition(":")
-    if not module or not name or ":" in name:
-        raise ValueError(f"{shown(value)} is not MODULE:FUNCTION")
-    return str(value)
-
-
-_KEYS: dict[str, dict[str, Check]] = {
+_KEYS: dict[str, dict[str, check.Check]] = {
     "board": {
-        "source": _text,
-        "command": _command,
-        "stream_exec": _text,
-        "device": _path,
-        "num_samples": _whole(0),
-        "skip": _whole(0),
-        "speed": _one_of(*_SPEED_FLAGS),
-        "gain": _whole(0),
-        "filter_const": _whole(0),
-        "verbosity": _whole(0),
-        "flags": _texts,
-        "base_dir": _path,
+        "source": check.text,
+        "command": check.command,
+        "stream_exec": check.text,
+        "device": check.path,
+        "num_samples": check.whole(0),
+        "skip": check.whole(0),
+        "speed": check.one_of(*_SPEED_FLAGS),
+        "gain": check.whole(0),
+        "filter_const": check.whole(0),
+        "verbosity": check.whole(0),
+        "flags": check.texts,
+        "base_dir": check.path,
     },
     "capture": {
-        "to": _text,
-        "seconds": _positive(parse_duration_s),
-        "samples": _whole(1),
-        "ring": _positive(parse_size),
-        "fsync_every": _positive(parse_size),
-        "checksum": _one_of("sha256", "none"),
-        "repeat": _whole(1),
-        "split": _positive(parse_duration_s),
-        "analyse": _function,
-        "analyse_timeout": _positive(parse_duration_s),
-        "analyse_memory": _positive(parse_size),
-        "analyse_lossless": _switch,
-        "realtime": _switch,
-        "on_full": _one_of("drop", "wait"),
-        "name": _text,
+        "to": check.text,
+        "seconds": check.positive(parse_duration_s),
+        "samples": check.whole(1),
+        "ring": check.positive(parse_size),
+        "fsync_every": check.positive(parse_size),
+        "checksum": check.one_of("sha256", "none"),
+        "repeat": check.whole(1),
+        "split": check.positive(parse_duration_s),
+        "analyse": check.function,
+        "analyse_timeout": check.positive(parse_duration_s),
+        "analyse_memory": check.positive(parse_size),
+        "analyse_lossless": check.switch,
+        "realtime": check.switch,
+        "on_full": check.one_of("drop", "wait"),
+        "name": check.text,
     },
 }
 _META = "meta"
 _SECTIONS = (*_KEYS, _META)
 _WAYS = {"source": (), "command": ("base_dir",)}  # ways to name the board, and what may stand beside each
-_LITERAL = (_text, _path, _function)  # in overrides these need no quotes
+_LITERAL = (check.text, check.path, check.function)  # in overrides these need no quotes
 
 
 def read_toml(path: str, text: str, overrides: Sequence[tuple[str, str]]) -> BoardConfig:
@@ -162,12 +95,12 @@ def _checked(path: str, data: dict[str, Any], section: str) -> dict[str, Any]:
             raise ConfigError(f"{path}: unknown section [{name}]{did_you_mean(name, _SECTIONS)}")
     values = {}
     for key, value in _table(path, data, section).items():
-        check = _KEYS[section].get(key)
-        if check is None:
+        checked = _KEYS[section].get(key)
+        if checked is None:
             hint = did_you_mean(key, _KEYS[section])
             raise ConfigError(f"{path}: [{section}] has an unknown key {shown(key)}{hint}")
         try:
-            values[key] = check(value)
+            values[key] = checked(value)
         except (ValueError, ConfigError, OSError) as error:
             raise ConfigError(f"{path}: [{section}] {key}: {error}") from error
     return values
@@ -205,7 +138,7 @@ def _argv(path: str, board: dict[str, Any]) -> tuple[str, ...]:
             raise ConfigError(f"{path}: [board] has no key {key}; add it{ways}")
     program = board["stream_exec"]
     if os.sep in program or os.path.exists(program) or program.startswith("~"):
-        program = _path(program)
+        program = check.path(program)
     argv = [program, "-U", board["device"], "-q", str(board["num_samples"]), "-s", str(board.get("skip", 0))]
     argv += [_SPEED_FLAGS[board["speed"]], "-b"]
     for key, flag in (("gain", "-G"), ("filter_const", "-F"), ("verbosity", "-v")):
@@ -244,11 +177,11 @@ def _override(path: str, data: dict[str, Any], name: str, text: str) -> None:
                 f"override {shown(name)} is no known key{did_you_mean(name, known)} (new meta: meta.KEY)"
             )
     _table(path, data, section)
-    data.setdefault(section, {})[key] = _override_value(_KEYS.get(section, {}).get(key, _text), text)
+    data.setdefault(section, {})[key] = _override_value(_KEYS.get(section, {}).get(key, check.text), text)
 
 
-def _override_value(check: Check, text: str) -> Any:
-    if check in _LITERAL and text[:1] not in ("'", '"'):
+def _override_value(checked: check.Check, text: str) -> Any:
+    if checked in _LITERAL and text[:1] not in ("'", '"'):
         return text
     try:
         values = tomllib.loads(f"value = {text}")

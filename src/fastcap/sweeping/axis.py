@@ -39,10 +39,17 @@ def linspace(start: float, stop: float, n: int) -> NDArray[np.float64]:
 def updown(start: float, stop: float, n: int) -> NDArray[np.float64]:
     """Return ``2 n`` values: from ``start`` to ``stop``, then back; the far end is visited twice.
 
+    Raises
+    ------
+    ValueError
+        A limit is not a finite number, ``n`` is below 1, or 1 though the limits differ.
+
     >>> updown(0, 4, 3).tolist()
     [0.0, 2.0, 4.0, 4.0, 2.0, 0.0]
     """
     there = linspace(start, stop, n)
+    if len(there) < 2 and there[0] != as_number(stop, "stop"):
+        raise ValueError(f"{shown(n)} point does not reach {stop:g}; give 2 or more")
     return np.concatenate([there, there[::-1]])
 
 

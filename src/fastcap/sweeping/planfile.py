@@ -34,7 +34,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -42,24 +42,38 @@ from typing import Any
 
 import msgspec
 
+from fastcap import _checks as check
 from fastcap._messages import did_you_mean, shown
 from fastcap.errors import ConfigError
 from fastcap.sweeping.axis import Axis, linspace, updown
 from fastcap.sweeping.targets import DEVICES, reading_of, target_of
+from fastcap.units import parse_duration_s, parse_size
 
 __all__ = ["PlanFile", "load_plan_file"]
 
 Table = dict[str, Any]
 _TOP = ("folder", "board", "devices", "axes", "record", "analysis", "readings", "meta")
-_KEYS = {
-    "board": ("config", "source", "command", "set", "ring", "realtime"),
-    "record": (
-        "length", "samples", "checksum", "fsync_every", "analyse_timeout", "analyse_memory", "repeats", "retries",
-        "retry", "verify", "gapless", "fifo",
-    ),
-    "analysis": ("function",),
+_BOARDS = ("config", "source", "command")
+_DURATION = check.positive(parse_duration_s)
+_SIZE = check.positive(parse_size)
+_KEYS: dict[str, dict[str, check.Check]] = {
+    "board": {
+        "config": check.text, "source": check.text, "command": check.command, "set": check.table(check.anything),
+        "ring": _SIZE, "realtime": check.switch,
+    },
+    "record": {
+        "length": _DURATION, "samples": check.whole(1), "checksum": check.one_of("sha256", "none"),
+        "fsync_every": _SIZE, "analyse_timeout": _DURATION, "analyse_memory": _SIZE,
+        "repeats": check.whole(1), "retries": check.whole(0), "retry": check.one_of("now", "end"),
+        "verify": check.one_of("size", "read"), "gapless": check.switch, "fifo": check.at_least_0(parse_duration_s),
+    },
+    "analysis": {"function": check.function},
 }  # fmt: skip
-_AXIS_KEYS = ("target", "name", "unit", "settle", "limits", "values", "updown", "linspace")
+_AXIS_KEYS: dict[str, check.Check] = {
+    "target": check.text, "name": check.text, "unit": check.label, "settle": check.at_least_0(parse_duration_s),
+    "limits": check.numbers(2, 2), "values": check.numbers(), "updown": check.numbers(3, 3),
+    "linspace": check.numbers(3, 3),
+}  # fmt: skip
 _LOOP_KEYS = ("repeats", "retries", "retry", "verify", "gapless", "fifo")
 
 
@@ -79,19 +93,15 @@ class PlanFile(msgspec.Struct, frozen=True):
         import fastcap
 
         table = self.data["board"]
-        ways = [key for key in ("config", "source", "command") if key in table]
-        if len(ways) != 1:
-            raise ConfigError(
-                f"{self.path}: [board] has {ways or 'no source'}; give one of config, source, command"
-            )
+        way = next(key for key in _BOARDS if key in table)
         options = {key: table[key] for key in ("set", "ring", "realtime") if key in table}
-        return self._at("board", ways[0], lambda: fastcap.open(table[ways[0]], **options))
+        return self._at("board", way, lambda: fastcap.open(table[way], **options))
 
     def devices(self, stack: ExitStack) -> dict[str, Any]:
         """Open the devices, to be left as each plan says when the stack unwinds."""
         found = {}
-        for name, table in self.data.get("devices", {}).items():
-            found[name] = self._at(f"devices.{name}", "port", partial(_opened, stack, table))
+        for name, table in self.data["devices"].items():
+            found[name] = self._at(f"devices.{name}", "", partial(_opened, stack, table))
         return found
 
     def axes(self, devices: Mapping[str, Any]) -> list[Axis]:
@@ -100,33 +110,28 @@ class PlanFile(msgspec.Struct, frozen=True):
 
     def _axis(self, number: int, table: Table, devices: Mapping[str, Any]) -> Axis:
         where = f"axes {number}"
-        ways = [key for key in ("values", "updown", "linspace") if key in table]
-        if len(ways) != 1:
-            raise ConfigError(
-                f"{self.path}: [{where}] has {ways or 'no values'}; give one of values, updown, linspace"
-            )
-        make: Callable[..., Any] = _MAKERS[ways[0]]
-        values = self._at(where, ways[0], lambda: make(*table[ways[0]]))
+        way = next(key for key in _MAKERS if key in table)
+        values = self._at(where, way, lambda: _MAKERS[way](*table[way]))
         target = self._at(where, "target", lambda: target_of(table["target"], devices))
         limits = table.get("limits")
         name = table.get("name") or str(table["target"]).rpartition(".")[2].rpartition(":")[2]
         options = {key: table[key] for key in ("unit", "settle") if key in table}
         made: Axis = self._at(
-            where, ways[0],
+            where, way,
             lambda: Axis(target, values, name=name, limits=None if limits is None else tuple(limits), **options),
         )  # fmt: skip
         return made
 
     def options(self, devices: Mapping[str, Any]) -> dict[str, Any]:
         """Return what else `fastcap.sweep` is to be given."""
-        record = dict(self.data.get("record", {}))
+        record = dict(self.data["record"])
         loop = {key: record.pop(key) for key in _LOOP_KEYS if key in record}
         readings = {
             name: self._at("readings", name, partial(reading_of, text, devices))
-            for name, text in self.data.get("readings", {}).items()
+            for name, text in self.data["readings"].items()
         }
-        analyse = self.data.get("analysis", {}).get("function")
-        meta = self.data.get("meta", {})
+        analyse = self.data["analysis"].get("function")
+        meta = self.data["meta"]
         return {
             **loop,
             "record": record,
@@ -140,7 +145,7 @@ class PlanFile(msgspec.Struct, frozen=True):
         try:
             return make()
         except (TypeError, ValueError, ConfigError) as error:
-            raise ConfigError(f"{self.path}: [{section}] {key}: {error}") from error
+            raise ConfigError(f"{self.path}: [{section}]{key and f' {key}'}: {error}") from error
 
 
 def load_plan_file(path: str | os.PathLike[str]) -> PlanFile:
@@ -161,19 +166,23 @@ def load_plan_file(path: str | os.PathLike[str]) -> PlanFile:
     for key in ("folder", "board", "axes"):
         if key not in data:
             raise ConfigError(f"{name}: has no {key}; add {'folder = …' if key == 'folder' else f'[{key}]'}")
+    checked = {"folder": _checked(name, "", {"folder": data["folder"]}, {"folder": check.text})["folder"]}
     for section, keys in _KEYS.items():
-        _known(name, section, data.get(section, {}), keys)
-    for section in ("readings", "meta", "devices"):
-        _known(name, section, data.get(section, {}), None)
-    for device, table in data.get("devices", {}).items():
-        _check_device(name, device, table)
-    _check_axes(name, data["axes"])
-    if not isinstance(data["folder"], str) or not data["folder"]:
-        raise ConfigError(f"{name}: folder: {shown(data['folder'])} is not a text in quotes")
-    return PlanFile(name, data)
+        checked[section] = _checked(name, section, data.get(section, {}), keys)
+    _check_one(name, "board", checked["board"], _BOARDS, "source")
+    if {"length", "samples"} <= checked["record"].keys():
+        raise ConfigError(f"{name}: [record] has both length and samples; give one of them")
+    checked["readings"] = _checked(name, "readings", data.get("readings", {}), check.text)
+    checked["meta"] = _checked(name, "meta", data.get("meta", {}), check.anything)
+    checked["devices"] = {
+        device: _checked_device(name, device, table)
+        for device, table in _checked(name, "devices", data.get("devices", {}), check.anything).items()
+    }
+    checked["axes"] = _checked_axes(name, data["axes"])
+    return PlanFile(name, checked)
 
 
-def _known(path: str, section: str, table: Any, keys: tuple[str, ...] | None) -> None:
+def _known(path: str, section: str, table: Any, keys: Collection[str] | None) -> None:
     """Check that a table is one and has known keys only."""
     if not isinstance(table, dict):
         raise ConfigError(f"{path}: {section} is not a section; write [{section}] on a line of its own")
@@ -183,29 +192,48 @@ def _known(path: str, section: str, table: Any, keys: tuple[str, ...] | None) ->
             raise ConfigError(f"{path}: {where} an unknown key {shown(key)}{did_you_mean(key, keys)}")
 
 
-def _check_axes(path: str, axes: Any) -> None:
+def _checked(path: str, section: str, table: Any, checks: Mapping[str, check.Check] | check.Check) -> Table:
+    """Return a section's values; with one check for all, any key is known."""
+    _known(path, section, table, None if callable(checks) else checks)
+    values = {}
+    for key, value in table.items():
+        try:
+            values[key] = (checks if callable(checks) else checks[key])(value)
+        except (ValueError, ConfigError, OSError) as error:
+            raise ConfigError(f"{path}: {f'[{section}] ' if section else ''}{key}: {error}") from error
+    return values
+
+
+def _check_one(path: str, section: str, table: Table, ways: tuple[str, ...], what: str) -> None:
+    """Check that one of the keys is there that exclude each other."""
+    given = [key for key in ways if key in table]
+    if len(given) != 1:
+        has = " and ".join(given) or f"no {what}"
+        raise ConfigError(f"{path}: [{section}] has {has}; give one of {', '.join(ways)}")
+
+
+def _checked_axes(path: str, axes: Any) -> list[Table]:
     if not isinstance(axes, list) or not axes:
         raise ConfigError(f"{path}: axes is no list of sections; write [[axes]] before each")
-    for number, table in enumerate(axes, start=1):
-        _known(path, f"axes {number}", table, _AXIS_KEYS)
-        if not isinstance(table.get("target"), str):
+    checked = [_checked(path, f"axes {k}", table, _AXIS_KEYS) for k, table in enumerate(axes, start=1)]
+    for number, table in enumerate(checked, start=1):
+        if "target" not in table:
             raise ConfigError(f"{path}: [axes {number}] has no target; add one such as target = 'voa.0.volt'")
-        for key in ("values", "updown", "linspace", "limits"):
-            if key in table and not isinstance(table[key], list):
-                raise ConfigError(f"{path}: [axes {number}] {key}: {shown(table[key])} is no list of numbers")
+        _check_one(path, f"axes {number}", table, tuple(_MAKERS), "values")
+    return checked
 
 
-def _check_device(path: str, device: str, table: Any) -> None:
-    _known(path, f"devices.{device}", table, None)
+def _checked_device(path: str, device: str, table: Any) -> Table:
+    section = f"devices.{device}"
+    _known(path, section, table, None)
     kind = table.get("kind")
     if kind not in DEVICES:
-        raise ConfigError(
-            f"{path}: [devices.{device}] kind: {shown(kind)} is not one of {', '.join(DEVICES)}"
-        )
-    _known(path, f"devices.{device}", table, ("kind", *DEVICES[kind].keys))
+        raise ConfigError(f"{path}: [{section}] kind: {shown(kind)} is not one of {', '.join(DEVICES)}")
+    checked = _checked(path, section, table, {"kind": check.text, **DEVICES[kind].keys})
     for key in DEVICES[kind].needed:
         if key not in table:
-            raise ConfigError(f"{path}: [devices.{device}] has no {key}; add it")
+            raise ConfigError(f"{path}: [{section}] has no {key}; add it")
+    return checked
 
 
 def _opened(stack: ExitStack, table: Table) -> Any:

@@ -156,7 +156,7 @@ def sweep(  # type: ignore[misc]  # the options are spelled out here only
     before = _plan_before(folder, plan, resume=resume or extend, extend=extend)
     order = Order(plan)
     if dry_run:
-        return _dry_run(board, order, Store(order, read_journal(folder)), folder)
+        return _dry_run(board, order, Store(order, read_journal(folder)), folder, _analyst(plan, analyse))
     if before is None:
         folder.mkdir(parents=True, exist_ok=True)
     journal = Journal(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import weakref
 from pathlib import Path
@@ -19,6 +20,7 @@ from fastcap.units import format_duration, format_size
 
 if TYPE_CHECKING:
     from fastcap.board import Board
+    from fastcap.sweeping.analyst import Analyst
 
 _START_S = 0.3  # what starting a source takes, roughly
 _MOST_SHOWN = 12
@@ -89,8 +91,8 @@ class DryRun(msgspec.Struct, frozen=True):
     __repr__ = __str__
 
 
-def dry_run(board: Board, order: Order, store: Store, folder: Path) -> DryRun:
-    """Say what a sweep would do; devices are not moved, the source is not started."""
+def dry_run(board: Board, order: Order, store: Store, folder: Path, analyst: Analyst | None) -> DryRun:
+    """Say what a sweep would do; devices are not moved, the source is not started, the analysis is looked up."""
     left = [shot for shot in order if not store.is_done(shot)]
     problems = []
     bytes_each, seconds_each = None, None
@@ -106,6 +108,11 @@ def dry_run(board: Board, order: Order, store: Store, folder: Path) -> DryRun:
             seconds_each = bytes_each / 8 * message["rate"][1] / message["rate"][0]
     except FastcapError as error:
         problems.append(str(error))
+    if analyst is not None and order.plan.analysis is not None:
+        with contextlib.closing(analyst):
+            wrong = analyst.found().get("error")
+        if wrong is not None:
+            problems.append(f"analysis {order.plan.analysis.name}: {wrong['type']}: {wrong['message']}")
     free = _free_bytes(folder)
     needed = None if bytes_each is None else bytes_each * len(left)
     if needed is not None and free is not None and needed > free:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from fastcap import _checks as check
 from fastcap._messages import did_you_mean, shown
 from fastcap.errors import ConfigError
 
@@ -21,9 +22,9 @@ _QUANTITIES = ("volt", "offset", "factor", "attenuation_db")
 
 
 class DeviceKind(msgspec.Struct, frozen=True):
-    """A kind of device: the keys of its section, which of them it needs, and how it is opened."""
+    """A kind of device: the keys of its section with a check of each, which of them it needs, and how it is opened."""
 
-    keys: tuple[str, ...]
+    keys: dict[str, check.Check]
     needed: tuple[str, ...]
     open: Callable[[dict[str, Any]], AbstractContextManager[Any]]
 
@@ -59,24 +60,29 @@ def _limited(given: dict[str, Any]) -> dict[str, Any]:
     return {**given, "limits": tuple(given["limits"])} if "limits" in given else given
 
 
-_VOA_KEYS = ("port", "at_exit", "calibration", "identity", "timeout_s", "log")
-_LASER_KEYS = (
-    "port",
-    "at_exit",
-    "step_a",
-    "step_wait_s",
-    "max_a",
-    "readings",
-    "identity",
-    "timeout_s",
-    "log",
-)
-_SCPI_KEYS = ("port", "set", "get", "unit", "limits", "tolerance", "timeout_s", "log")
+_SECONDS = check.positive(check.number)
+_VOA_KEYS = {
+    "port": check.text, "at_exit": check.anything, "calibration": check.table(check.text), "identity": check.text,
+    "timeout_s": _SECONDS, "log": check.text,
+}  # fmt: skip
+_LASER_KEYS = {
+    "port": check.text, "at_exit": check.anything, "step_a": check.positive(check.number),
+    "step_wait_s": check.at_least_0(check.number), "max_a": check.positive(check.number),
+    "readings": check.table(check.text), "identity": check.text, "timeout_s": _SECONDS, "log": check.text,
+}  # fmt: skip
+_SCPI_KEYS = {
+    "port": check.text, "set": check.text, "get": check.text, "unit": check.label, "limits": check.numbers(2, 2),
+    "tolerance": check.positive(check.number), "timeout_s": _SECONDS, "log": check.text,
+}  # fmt: skip
+_COMMAND_KEYS = {
+    "argv": check.command, "stdin": check.text, "unit": check.label, "limits": check.numbers(2, 2),
+    "timeout_s": _SECONDS,
+}  # fmt: skip
 DEVICES = {
     "voa": DeviceKind(_VOA_KEYS, ("port",), _voa),
     "laser": DeviceKind(_LASER_KEYS, ("port",), _laser),
     "scpi": DeviceKind(_SCPI_KEYS, ("port", "set"), _scpi),
-    "command": DeviceKind(("argv", "stdin", "unit", "limits", "timeout_s"), ("argv",), _command),
+    "command": DeviceKind(_COMMAND_KEYS, ("argv",), _command),
 }
 
 
