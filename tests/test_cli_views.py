@@ -1,12 +1,15 @@
-"""``fastcap plot`` and ``fastcap export`` from outside."""
+"""``fastcap plot`` and ``fastcap export`` from outside, and what ends a command that reads."""
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 from cli_runs import CommandLine
+from support.waiting import wait_until
 
 pytest_plugins = ["command_line"]
 
@@ -105,3 +108,42 @@ def test_help_has_an_example(cli: CommandLine, command: str) -> None:
 
     assert ended.status == 0
     assert f"Example:  fastcap {command} " in ended.out
+
+
+# -- signals -------------------------------------------------------------------------------------------
+
+
+def _reads(pid: int, path: Path) -> bool:
+    """Tell whether a process has a file open, or mapped."""
+    try:
+        opened = [os.path.realpath(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()]
+        return str(path) in opened or str(path) in Path(f"/proc/{pid}/maps").read_text()
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["index"],
+        ["export", "--to", "out.csv"],
+        ["plot", "-o", "out.png"],
+        ["spectrogram", "--every", "15min"],
+    ],
+    ids=lambda args: args[0],
+)
+def test_command_that_is_ended_says_so_and_leaves_nothing_half_done(
+    cli: CommandLine, captured: Path, tmp_path: Path, args: list[str], number: signal.Signals
+) -> None:
+    long = tmp_path / "long.bin"
+    long.write_bytes(captured.read_bytes())
+    os.truncate(long, 1 << 38)  # sparse: minutes of reading
+    process = cli.start(args[0], long, *args[1:], "--json", cwd=tmp_path)
+    wait_until(lambda: _reads(process.pid, long) or process.poll(), 30, "the file to be read")
+    process.send_signal(number)
+    ended = cli.finish(process)
+
+    assert (ended.status, ended.json) == (130, {"error": "interrupted", "exit_status": 130})
+    assert ended.error == "fastcap: interrupted"
+    assert [path.name for path in tmp_path.iterdir()] == ["long.bin"]

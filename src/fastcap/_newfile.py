@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from fastcap.errors import ConfigError, SinkError
@@ -26,21 +26,25 @@ def new_file(path: Path) -> Iterator[Path]:
     """
     _check(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    ours = True  # from before it is made: an interruption may come at any time
     try:
-        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
         try:
-            yield part
-            _sync(part)
-            _publish(part, path)
-        finally:
-            with suppress(FileNotFoundError):
-                part.unlink()
+            os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666))
+        except FileExistsError:
+            ours = False
+            raise
+        yield part
+        _sync(part)
+        _publish(part, path)
     except FileExistsError as error:
         raise _exists(path) from error
     except OSError as error:
         raise SinkError(
             f"{path}: cannot be written: {error.strerror or error}; name another place"
         ) from error
+    finally:
+        if ours:
+            part.unlink(missing_ok=True)
 
 
 def _check(path: Path) -> None:

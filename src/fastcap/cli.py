@@ -6,10 +6,12 @@ through click (`fastcap.commands.root`), which imports only the command that was
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from types import FrameType
 
 COMPLETE, FAILED, USAGE, LOSSES, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -54,7 +56,26 @@ def _dispatch(args: list[str]) -> int:
         prestart()  # every 10 ms until the first byte count: the board may be running already
     from fastcap.commands.root import run
 
-    return run(args)
+    with _ended_as_by_ctrl_c(signal.SIGTERM, signal.SIGHUP):
+        return run(args)
+
+
+@contextlib.contextmanager
+def _ended_as_by_ctrl_c(*signals: int) -> Iterator[None]:
+    """Let these signals, unless they are ignored, interrupt: what was begun is put right, and the end is told."""
+    import threading
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    here = threading.current_thread() is threading.main_thread()
+    wanted = [number for number in signals if here and signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in wanted}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _explained(error: Exception) -> tuple[str, int]:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -78,7 +75,7 @@ def _run(path: str, resume: bool, extend: bool, dry_run: bool, as_json: bool) ->
         path = _plan_in(path)
     sys.path.insert(0, os.getcwd())
     plan = load_plan_file(path)
-    with _signals(), ExitStack() as stack:
+    with ExitStack() as stack:
         devices = plan.devices(stack)
         axes, options = plan.axes(devices), plan.options(devices)
         board = stack.enter_context(plan.board())
@@ -117,22 +114,6 @@ def _keep(path: str, folder: Path, *, resume: bool, extend: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)
         (folder / WHERE).write_text(f"{os.getcwd()}\n")
-
-
-@contextmanager
-def _signals() -> Iterator[None]:
-    """Let SIGTERM, and SIGHUP unless it is ignored, end the sweep as Ctrl-C does."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    wanted = [n for n in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(n) != signal.SIG_IGN]
-    before = {number: signal.signal(number, interrupt) for number in wanted}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _tell(results: Results, as_json: bool) -> int:
