@@ -210,6 +210,18 @@ def test_a_sidecar_that_tells_of_a_header_that_is_not_there_is_refused(tmp_path:
         load(path)
 
 
+def test_a_sidecar_of_two_rates_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    write_capture(path, counter_words(0, 100))
+    sidecar = path.with_suffix(".sigmf-meta")
+    meta = json.loads(sidecar.read_text())
+    meta["global"]["core:sample_rate"] = 3.0
+    sidecar.write_text(json.dumps(meta))
+
+    (problem,) = load(path).problems
+    assert problem.endswith("words/s, which is used, and core:sample_rate 3.0")
+
+
 def test_a_sidecar_of_another_rate_is_told_and_used(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     write_capture(path, counter_words(0, 100), sample_rate_hz=5e6)

@@ -100,7 +100,7 @@ def _map(path: str, file: BinaryIO, sidecar: _Sidecar, payload: str | None) -> t
         meta=report.get("meta") or {},
         gaps=tuple(gap for gap in gaps if gap.file_word <= stored.words.size),
         first_word=core.get("fastcap:first_word", 0),
-        problems=tuple(_problems(path, stored, layout, report, whole=payload is None)),
+        problems=tuple(_problems(path, stored, layout, core, whole=payload is None)),
         payload=payload,
         usual=payload is None or layout.begin == _usual_begin(path, file, sidecar, layout.begin),
     )
@@ -180,10 +180,10 @@ def _start(path: str, reported: str | None, header: Header | None) -> datetime |
 
 
 def _problems(
-    path: str, stored: Mapped, layout: _Layout, report: dict[str, Any], *, whole: bool
+    path: str, stored: Mapped, layout: _Layout, core: dict[str, Any], *, whole: bool
 ) -> list[str]:
     """Return the contradictions; ``whole``: data begin where the sidecar says."""
-    found = []
+    found, report = [], core.get("fastcap:report", {})
     if layout.header is None and layout.problem and layout.begin:
         found.append(f"{path}: header: {layout.problem}")
     if not report:
@@ -197,7 +197,9 @@ def _problems(
         )
     elif whole and words != report["words"]:
         found.append(f"{path}: holds {words} words, its sidecar says {report['words']}")
-    rate_hz = report["sample_rate_hz"]
+    rate_hz, plain = report["sample_rate_hz"], core.get("core:sample_rate")
+    if plain is not None and plain != rate_hz:
+        found.append(f"{path}: its sidecar says {rate_hz} words/s, which is used, and core:sample_rate {plain}")
     if layout.header and rate_hz and _differ(layout.header, rate_hz):
         stated = float(layout.header.sample_rate_hz)
         found.append(
