@@ -277,8 +277,9 @@ def _states(ring, state):
     return [i for i in range(SLOTS) if ring.slot_state(i)["state"] == state]
 
 
+@pytest.mark.parametrize("then", [signal.SIGCONT, signal.SIGKILL], ids=["wakes", "dies"])
 @pytest.mark.parametrize("role", ["nas_writer", "analysis"])
-def test_worker_that_dies_claiming_a_slot_keeps_none(tmp_path, role):
+def test_worker_that_dies_claiming_a_slot_keeps_none(tmp_path, role, then):
     with fc.open(counting(WORDS // 10), ring="192MiB") as board:
         board.record(None, tmp_path / "first.bin")
         ring = board.session.attach()
@@ -296,7 +297,7 @@ def test_worker_that_dies_claiming_a_slot_keeps_none(tmp_path, role):
             os.kill((owners & set(workers(role))).pop(), signal.SIGKILL)
             wait_until(lambda: not owners <= set(workers("nas_writer") + workers("analysis")), 20, "its end")
         finally:
-            os.kill(splitter, signal.SIGCONT)
+            os.kill(splitter, then)  # dead, it never read which slot is to be freed
         thread.join(60)
         wait_until(lambda: len(_states(ring, "FREE")) == SLOTS, 20, "free slots")
         ring.close()

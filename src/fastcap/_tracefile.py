@@ -179,9 +179,7 @@ def _start(path: str, reported: str | None, header: Header | None) -> datetime |
     return start
 
 
-def _problems(
-    path: str, stored: Mapped, layout: _Layout, core: dict[str, Any], *, whole: bool
-) -> list[str]:
+def _problems(path: str, stored: Mapped, layout: _Layout, core: dict[str, Any], *, whole: bool) -> list[str]:
     """Return the contradictions; ``whole``: data begin where the sidecar says."""
     found, report = [], core.get("fastcap:report", {})
     if layout.header is None and layout.problem and layout.begin:
@@ -199,7 +197,9 @@ def _problems(
         found.append(f"{path}: holds {words} words, its sidecar says {report['words']}")
     rate_hz, plain = report["sample_rate_hz"], core.get("core:sample_rate")
     if plain is not None and plain != rate_hz:
-        found.append(f"{path}: its sidecar says {rate_hz} words/s, which is used, and core:sample_rate {plain}")
+        found.append(
+            f"{path}: its sidecar says {rate_hz} words/s, which is used, and core:sample_rate {plain}"
+        )
     if layout.header and rate_hz and _differ(layout.header, rate_hz):
         stated = float(layout.header.sample_rate_hz)
         found.append(

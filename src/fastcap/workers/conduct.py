@@ -434,13 +434,6 @@ class Conductor:
         self.s.say({"op": "trouble", "recording": 0, "text": self.s.notices[-1]})
         self.stop("failed")
 
-    def free_slots_of(self, pid: int) -> None:
-        """Free the slots that a process which is gone had, or was claiming; the splitter frees what it was leaving."""
-        for i in range(SLOTS):
-            state = self.s.ring.slot_state(i)
-            if state["state"] in ("WANT", "ACTIVE") and state["owner_pid"] == pid:
-                self.s.tell(self.splitter, {"op": "free_slot", "slot": i})
-
     def kill_all(self) -> None:
         """End source and workers at once."""
         for r in self.recordings:

@@ -11,6 +11,7 @@ import os
 import signal
 import time
 
+from fastcap._ring import SLOTS
 from fastcap.workers.children import Worker
 from fastcap.workers.recording import PREPARING, RUNNING, Recording
 
@@ -35,6 +36,7 @@ class Replacer:
         self.slots: dict[int, int] = {}
         self._waits_for_spare: Recording | None = None
         self._written_before: dict[int, int] = {}
+        self._slots_freed_of: set[int] = set()
         self._deaths_at: dict[str, tuple[int, int]] = {}  # by role: where the last one died, how many there
 
     def _too_many(self, role: str, position: int) -> bool:
@@ -89,6 +91,7 @@ class Replacer:
             if now is not None and now.state == PREPARING and not now.waiting_for:
                 self.c.start_reader(now)
         elif worker is self.c.splitter:
+            self.free_slots_again()
             for r in self.c.recordings:
                 if r.ended is None and not r.over:
                     self.c.s.tell(worker, {"op": "announce", **self.c.framing(r.spec)})
@@ -181,7 +184,21 @@ class Replacer:
         elif worker.role == "tee_out" and worker.pid in self.output_fds:
             self._output_died(worker)
         elif worker.role == "tee_out":
-            self.c.free_slots_of(worker.pid)  # it may have died before it left
+            self.free_slots_of(worker.pid)  # it may have died before it left
+
+    def free_slots_of(self, pid: int) -> None:
+        """Free the slots that a process which is gone had, or was claiming; the splitter frees what it was leaving."""
+        self._slots_freed_of.add(pid)
+        for i in range(SLOTS):
+            state = self.c.s.ring.slot_state(i)
+            if state["state"] in ("WANT", "ACTIVE") and state["owner_pid"] == pid:
+                self.c.s.tell(self.c.splitter, {"op": "free_slot", "slot": i})
+
+    def free_slots_again(self) -> None:
+        """Say it to a new splitter, too: the one before may have died before it read that."""
+        self._slots_freed_of -= {worker.pid for worker in self.c.s.workers}  # a pid comes round
+        for pid in list(self._slots_freed_of):
+            self.free_slots_of(pid)
 
     def _splitter_died(self) -> None:
         for r in self.c.recordings:
@@ -202,7 +219,7 @@ class Replacer:
             return
         r = next((r for r in self.c.recordings if r.writer is dead), None)
         if r is not None and (r.files_done or r.writer_slot is None):
-            self.c.free_slots_of(dead.pid)
+            self.free_slots_of(dead.pid)
         if r is None or r.over:
             return
         if r.files_done:
@@ -238,7 +255,7 @@ class Replacer:
             return
         r = next((r for r in self.c.recordings if r.analysis is dead), None)
         self.slots.pop(dead.pid, None)
-        self.c.free_slots_of(dead.pid)
+        self.free_slots_of(dead.pid)
         if r is None or r.over:
             return
         r.replaced["analysis"] += 1
@@ -261,7 +278,7 @@ class Replacer:
         r.outputs[index] = worker
         self.output_fds[worker.pid] = (fd, index)
         if slot is None or state["recording"] != r.id:
-            self.c.free_slots_of(dead.pid)
+            self.free_slots_of(dead.pid)
             self.c.s.tell(worker, {"op": "record", "recording": r.id, "index": index}, (fd,))
             return
         self.slots[worker.pid] = slot

@@ -243,7 +243,7 @@ class Supervisor:
         self.controller = None
         self.closing = True
         self.conductor.stop("interrupted")
-        self.conductor.free_slots_of(self.conductor.opening["pid"])
+        self.conductor.replacer.free_slots_of(self.conductor.opening["pid"])
         self._finish_if_idle()
 
     def _leave(self) -> None:
