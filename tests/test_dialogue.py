@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 from collections import deque
 
 import pytest
 
 import fastcap as fc
 from fastcap.devices.dialogue import Dialogue
-from fastcap.devices.leaving import undisturbed
 from fastcap.devices.transport import ExchangeLog
 
 IDENTITY = "VOA Driver X"
@@ -129,28 +127,3 @@ def test_answers_that_never_agree_are_an_error() -> None:
     script = Script(*[event for k in range(12) for event in (IDENTITY, f"{k}.0")])
     with pytest.raises(fc.DeviceError, match=r"answers '11\.0'"):
         dialogue(script).number("VOLT? 0", 0.001)
-
-
-@pytest.mark.parametrize(
-    ("signum", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
-)
-def test_signals_wait_until_the_device_is_left(signum: int, error: type[BaseException]) -> None:
-    def stop(number: int, frame: object) -> None:
-        raise SystemExit(number)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    done = []
-
-    def leave() -> None:
-        with undisturbed():
-            signal.raise_signal(signum)
-            signal.raise_signal(signum)
-            done.append("all of it")
-
-    try:
-        with pytest.raises(error):
-            leave()
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    assert done == ["all of it"]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -12,12 +12,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from fastcap._messages import shown
 from fastcap.devices.dialogue import Dialogue
-from fastcap.devices.leaving import undisturbed
+from fastcap.devices.leaving import LeftAsChosen
 from fastcap.devices.setting import Setting, as_number
 from fastcap.devices.transport import ExchangeLog, LogTarget
 from fastcap.devices.visa import BACKEND, VisaLines, started
@@ -38,7 +37,7 @@ _NOT_MEASURED = 9e36  # SCPI's numbers for infinity and for nothing measured lie
 AtExit = Literal["hold", "zero", "off"] | float
 
 
-class Laser:
+class Laser(LeftAsChosen):
     """A laser driver whose current is set in amperes, in small steps.
 
     It connects when it is made, and again by itself when it is used after it was unplugged. It is for one
@@ -199,38 +198,21 @@ class Laser:
         if self._emulator is not None:
             self._emulator.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Leave the driver in the state chosen, then disconnect.
-
-        Raises
-        ------
-        DeviceError
-            It could not be brought there. With ``off`` the output was switched off nevertheless if possible.
-        """
-        with undisturbed():
-            try:
-                self._leave()
-            except DeviceError as cause:
-                raise DeviceError(
-                    f"laser {self.resource} could not be left at {self._leave_at}: {cause}; see to it by hand"
-                ) from (error or cause)
-            finally:
-                self.close()
-
-    def _leave(self) -> None:
+    def _leave(self, error: BaseException | None) -> None:
+        """Ramp to the current chosen; with ``off`` the output is switched off, also if that fails."""
         if self._leave_at == "hold":
             return
         target = 0.0 if isinstance(self._leave_at, str) else self._leave_at
         try:
-            self._current.set(target)
-        finally:
-            if self._leave_at == "off":
-                self.off()
+            try:
+                self._current.set(target)
+            finally:
+                if self._leave_at == "off":
+                    self.off()
+        except DeviceError as cause:
+            raise DeviceError(
+                f"laser {self.resource} could not be left at {self._leave_at}: {cause}; see to it by hand"
+            ) from (error or cause)
 
     def _ramp(self, target_a: float) -> None:
         """Move the setpoint to ``target_a``; the last step is left to be read back by the caller."""

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from fastcap._messages import shown
 from fastcap.devices.calibration import Calibration
 from fastcap.devices.channels import Channel, RawChannel
 from fastcap.devices.dialogue import Dialogue
-from fastcap.devices.leaving import undisturbed
+from fastcap.devices.leaving import LeftAsChosen
 from fastcap.devices.setting import Setting, as_number
 from fastcap.devices.transport import ExchangeLog, LogTarget, SerialLines
 from fastcap.errors import DeviceError
@@ -34,7 +33,7 @@ _ATTEMPTS = 8
 AtExit = Literal["hold", "zero"] | Mapping[int, float] | float
 
 
-class VOA:
+class VOA(LeftAsChosen):
     """An attenuator with four channels. Setting is writing, reading back, comparing, and trying again.
 
     It connects when it is made, and again by itself when it is used after it was unplugged. It is for one
@@ -155,25 +154,6 @@ class VOA:
         self._log.close()
         if self._emulator is not None:
             self._emulator.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Leave the device in the state chosen, then close.
-
-        Raises
-        ------
-        DeviceError
-            It could not be brought there; which channel, and what was to be set.
-        """
-        with undisturbed():
-            try:
-                self._leave(error)
-            finally:
-                self.close()
 
     def _leave(self, error: BaseException | None) -> None:
         """Set every channel that is to be set, the others even if one fails."""

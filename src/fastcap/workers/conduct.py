@@ -48,7 +48,6 @@ class Conductor:
         self.queue: list[tuple[Message, list[int]]] = []
         self.keep_folder = False
         self.reader: Worker
-        self.spare: Worker
         self.splitter: Worker
         self.writers: list[Worker] = []  # warm ones
         self.analysts: list[Worker] = []
