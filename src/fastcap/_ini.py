@@ -214,7 +214,8 @@ def _one_line(error: configparser.Error) -> str:
             return f"line {error.lineno}: key {error.option} stands twice in [{error.section}]; remove one"
         case configparser.ParsingError() if getattr(error, "errors", None):
             number, line = error.errors[0]
-            return f"line {number} {line[:80]} is not KEY = VALUE"
+            written = line if line.isprintable() else repr(line)  # since Python 3.13 it is the line itself
+            return f"line {number} {written[:80]} is not KEY = VALUE"
         case configparser.InterpolationDepthError():
             return "its ${...} lead back to itself, or too deep"
         case configparser.InterpolationMissingOptionError():
