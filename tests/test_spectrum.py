@@ -157,6 +157,8 @@ def test_tiny_segments_are_scipys_too(segment):
     ("options", "message"),
     [
         ({"segment_words": 0}, "segments of 0 words"),
+        ({"segment_words": 201}, "201 words: the longest stretch without a gap has 200"),
+        ({"segment_words": 2**50}, "give at most that"),
         ({"segment_words": 100, "overlap_words": 100}, "cannot overlap by 100"),
         ({"detrend": "quadratic"}, "neither 'constant' nor 'linear'"),
         ({"window": "no such window"}, "no such window"),

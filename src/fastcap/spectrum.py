@@ -8,6 +8,7 @@ spans a gap: behind one the next begins.
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -202,7 +203,7 @@ def psd(
     ----------
     trace : Trace
     segment_words : int, optional
-        Default: 65,536, or as many as the longest stretch without a gap has.
+        Default: 65,536, or as many as the longest stretch without a gap has, which is the most.
     overlap_words : int, optional
         Default: half a segment.
     window, detrend
@@ -222,7 +223,12 @@ def psd(
     runs = [(a, b) for a, b in itertools.pairwise(edges) if b > a]
     if not runs:
         raise ValueError(f"{trace.path or 'this trace'} holds no words: it has no spectrum")
-    segment = min(SEGMENT_WORDS, max(b - a for a, b in runs)) if segment_words is None else segment_words
+    longest = max(b - a for a, b in runs)
+    segment = min(SEGMENT_WORDS, longest) if segment_words is None else operator.index(segment_words)
+    if segment > longest:
+        raise ValueError(
+            f"segments of {segment} words: the longest stretch without a gap has {longest}; give at most that"
+        )
     overlap = segment // 2 if overlap_words is None else overlap_words
     welch = Welch(float(rate), segment, segment - overlap, window, detrend)
     scratch = np.empty(_PIECE_WORDS)
