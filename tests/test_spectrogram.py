@@ -15,7 +15,7 @@ from fastcap import _stored, decimate
 from fastcap import spectrogram as spectrogram_module
 from fastcap.errors import ConfigError
 from fastcap.sidecar import Gap
-from fastcap.spectrogram import spectrogram
+from fastcap.spectrogram import Spectrogram, spectrogram
 from fastcap.trace import Trace
 from fastcap.words import encode
 
@@ -192,6 +192,37 @@ def test_picture_of_a_trace_without_start_counts_seconds(trace):
     figure = spectrogram(Trace.from_words(trace.words, sample_rate=RATE), 2, band_hz=(1.5, 50)).plot()
 
     assert "time since the first word (s)" in texts(figure)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "some"),
+    [(2, "00:59:50.500"), (100, "01:01:00"), (700, "01:10"), (86_300, "12:00"), (388_800, "04-01 00:00")],
+)
+@pytest.mark.filterwarnings("error")
+def test_no_two_times_of_a_picture_read_alike(seconds, some):
+    columns, rows = 40, np.array([10.0, 20.0])
+    made = Spectrogram(
+        time_s=(np.arange(columns) + 0.5) * (seconds / columns),
+        frequency_hz=rows,
+        density=np.ones((columns, rows.size)),
+        start=NIGHT,
+        window_s=0.1,
+        hop_s=seconds / columns,
+        rate_hz=100.0,
+        detrend=None,
+        name="x.bin",
+    )
+    axes = made.plot().axes[0]
+    axes.figure.canvas.draw()
+    left, right = axes.get_xlim()
+    shown = [
+        label.get_text()
+        for at, label in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
+        if left <= at <= right
+    ]
+
+    assert len(set(shown)) == len(shown) > 2
+    assert some in shown
 
 
 def test_picture_of_many_columns_averages_them_and_keeps_the_axes(trace, monkeypatch):

@@ -147,20 +147,24 @@ def _edges(spectrogram: Spectrogram, columns: int) -> tuple[Any, str]:
 
 
 def _clock(axis: Any, span: np.timedelta64) -> None:
+    """Let ticks be times, written so that they can be told apart."""
     from matplotlib import dates
 
     made: Any = dates
-    axis.set_major_locator(made.AutoDateLocator(maxticks=9))
-    axis.set_major_formatter(made.DateFormatter(_clock_format(span)))
-
-
-def _clock_format(span: np.timedelta64) -> str:
-    """Return how to write times, so that ticks can be told apart."""
-    if span > np.timedelta64(4, "D"):
-        return "%Y-%m-%d"
-    if span > np.timedelta64(1, "D"):
-        return "%m-%d %H:%M"
-    return "%H:%M" if span > np.timedelta64(10, "m") else "%H:%M:%S"
+    locator = made.AutoDateLocator(maxticks=9)
+    locator.intervald[made.HOURLY] = [1, 2, 3, 4, 6, 12, 24]  # 24 is for four to five days
+    written = made.AutoDateFormatter(locator)
+    written.scaled = {  # by the least days from one tick to the next
+        365.0: "%Y",
+        30.0: "%Y-%m",
+        1.0: "%Y-%m-%d",
+        1 / 24: "%m-%d %H:%M" if span > np.timedelta64(1, "D") else "%H:%M",
+        1 / 1440: "%H:%M",
+        1 / 86_400: "%H:%M:%S",
+        1 / 86_400_000_000: lambda tick, _: f"{made.num2date(tick):%H:%M:%S.%f}"[:-3],
+    }
+    axis.set_major_locator(locator)
+    axis.set_major_formatter(written)
 
 
 def _frequency_edges(spectrogram: Spectrogram, rows: int) -> Any:
