@@ -64,6 +64,15 @@ def test_trace_shorter_than_the_transient_has_no_statistics():
     assert set(result["phase_turns"]["percentiles"].values()) == {None}
 
 
+def test_what_a_notebook_shows_of_statistics():
+    stats = TraceStats(2)
+    assert repr(stats) == "<TraceStats of 0 words, the first 0 left out>"
+    stats.update(np.array([5, 5, (-3 & 0xFFFF) << 48 | 4, (-5 & 0xFFFF) << 48 | 8], np.uint64))
+    assert repr(stats) == (
+        "<TraceStats of 4 words, the first 2 left out; phase 4, std 1 turns; radius 6, std 2 ADC counts>"
+    )
+
+
 def test_gap_counts_as_time_of_the_transient_and_keeps_the_turns():
     words = trace(30_000)
     stats = TraceStats(skip_words=10_000)

@@ -99,6 +99,12 @@ def test_no_file_no_permission_no_loop(tmp_path: Path) -> None:
             load(tmp_path / name)
 
 
+def test_a_name_may_be_bytes(tmp_path: Path) -> None:
+    trace = load(os.fsencode(write(tmp_path / "a.bin")))
+
+    assert (len(trace), trace.path) == (100, str(tmp_path / "a.bin"))
+
+
 def test_an_unknown_payload_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'16n' is not one of 8n"):
         load(write(tmp_path / "a.bin"), payload="16n")

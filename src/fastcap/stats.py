@@ -96,6 +96,13 @@ class TraceStats:
             step_words = step_words or live_step_words(Fraction(rate), segment_words)
             self._welch = Welch(float(rate), segment_words, step_words)
 
+    def __repr__(self) -> str:
+        told = f"<TraceStats of {self.words:,} words, the first {self.skipped_words:,} left out"
+        for name, values, unit in (("phase", self.phase, "turns"), ("radius", self.radius, "ADC counts")):
+            if values.mean is not None:
+                told += f"; {name} {values.mean:.10g}, std {values.std:.4g} {unit}"
+        return f"{told}>"
+
     # -- results ---------------------------------------------------------------------------------
 
     @property

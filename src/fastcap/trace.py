@@ -269,7 +269,7 @@ def _from_file(path: str, payload: str | None, words: int, begin: int, end: int)
     return Trace(reopened(path, payload, words), begin, end)
 
 
-def load(path: str | os.PathLike[str], *, payload: str | None = None) -> Trace:
+def load(path: str | bytes | os.PathLike[str], *, payload: str | None = None) -> Trace:
     """Open a recorded file; it is mapped, so this is quick whatever its size.
 
     Parameters
@@ -294,7 +294,7 @@ def load(path: str | os.PathLike[str], *, payload: str | None = None) -> Trace:
     A file that is truncated, or contradicts its sidecar in a way that leaves its words as they are, is
     opened; `Trace.problems` says so, and so does a logged warning.
     """
-    origin = opened(os.fspath(path), payload)
+    origin = opened(os.fsdecode(path), payload)
     for problem in origin.facts.problems:
         logger.warning("%s", problem)
     return Trace(origin, 0, origin.words)
