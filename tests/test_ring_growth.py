@@ -72,6 +72,17 @@ def test_source_that_waits_makes_the_ring_grow_only_when_it_has_waited_for_long(
     assert_whole(cap, WORDS)
 
 
+def test_source_that_waits_for_a_consumer_that_moves_on_leaves_the_ring_small(tmp_path):
+    """The destination is away four fifths of the time, but never for long."""
+    away = {"stalls": [(0.025 * k, 0.02) for k in range(400)], "on_full": "wait"}
+    source = counting(2 * WORDS, speed="max")
+    with recording(source, tmp_path, ring="256MiB", **away) as (finish, board), attached(board) as ring:
+        cap = finish()
+        assert ring.room == FIRST_BYTES
+
+    assert_whole(cap, 2 * WORDS)
+
+
 def test_memory_is_not_touched_while_the_consumer_keeps_up(tmp_path):
     read, write = os.pipe()
     with fc.open(read, ring="96MiB") as board, board.stream(block_words=8192) as stream:

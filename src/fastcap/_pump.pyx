@@ -52,7 +52,6 @@ cdef enum:
     SHORT_NAP_NS = 20000        # what going to sleep and waking costs
     POPULATE = 1 << 22          # first lap: memory is mapped ahead in such pieces
     PATIENCE_NS = 250000000     # a source that can wait has waited so long before the ring grows for it
-    PATIENT_SHARE = 3           # each moment without waiting makes up for so many with it
     TICK_MS = 100
     MAX_WRITE = 1 << 18         # of one write(2) into a pipe
 
@@ -86,7 +85,7 @@ cdef class Reader:
     cdef uint64_t recording, word, gather_ns, last_read_ns
     cdef uint64_t populated, populated_of   # offset in the mapping, and its span: another one begins anew
     cdef uint64_t full_ns  # when the pipe was last found full while waiting for room; 0: it was not
-    cdef uint64_t waited_ns, wait_ended_ns  # for room in the small ring: a leaky count, so that only standstill fills it
+    cdef uint64_t waited_ns, stood_at  # for room in the small ring, since the head is where it is
     cdef bint asked             # for the whole ring to be made ready
     cdef bint can_wait
     cdef double rate            # bytes per nanosecond, moving average
@@ -243,13 +242,14 @@ cdef class Reader:
     cdef int _wait_for_room(self, uint64_t head) noexcept nogil:
         """Sleep until memory is given up, the supervisor says something, or a moment is over."""
         cdef pollfd message
-        cdef uint64_t since = fc_now_ns(), made_up
-        made_up = PATIENT_SHARE * (since - self.wait_ended_ns)
+        cdef uint64_t since = fc_now_ns(), now
         fc_wait_for_room(self.ring.c, head, self.word, 20000000)
-        self.wait_ended_ns = fc_now_ns()
-        self._watch_pipe(self.wait_ended_ns)
-        self.waited_ns = self.waited_ns - made_up if self.waited_ns > made_up else 0
-        self.waited_ns += self.wait_ended_ns - since
+        now = fc_now_ns()
+        self._watch_pipe(now)
+        if head != self.stood_at:
+            self.stood_at = head
+            self.waited_ns = 0
+        self.waited_ns += now - since
         message.fd = self.control_fd
         message.events = POLLIN
         return -1 if poll(&message, 1, 0) > 0 else 1

@@ -8,8 +8,8 @@ read under way at the count is in `head` by then; what the pipe held comes at mo
 
 from __future__ import annotations
 
-import array
 import fcntl
+import sys
 import termios
 from collections import deque
 
@@ -92,6 +92,4 @@ class WindowDesk:
 
 
 def _readable_bytes(fd: int) -> int:
-    count = array.array("i", [0])
-    fcntl.ioctl(fd, termios.FIONREAD, count)
-    return count[0]
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
