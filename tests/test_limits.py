@@ -8,6 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_runs import COUNTER, CommandLine, counted
+from engine import workers
+from support import wait_until
+
+import fastcap as fc
 
 pytest_plugins = ["command_line"]
 WORDS = 500_000
@@ -90,3 +94,30 @@ def test_result_that_nobody_takes_costs_no_file(clean_cli: CommandLine, tmp_path
 
     assert ended.status == 1  # the report did not arrive
     assert_complete(tmp_path)
+
+
+# -- the scheduler -------------------------------------------------------------------------------------
+
+
+def policies(role: str) -> set[int]:
+    return {os.sched_getscheduler(pid) for pid in workers(role)}
+
+
+def test_workers_give_way_only_while_the_source_can_wait(tmp_path: Path) -> None:
+    """Two recordings of one session; the warm spare reader is as any process."""
+    with fc.open(COUNTER, ring="16MiB") as board:
+        for on_full, policy in (("wait", os.SCHED_BATCH), ("drop", os.SCHED_OTHER)):
+            cap = board.record("0.5s", tmp_path / f"{on_full}.bin", on_full=on_full, wait=False)
+            wait_until(lambda cap=cap: cap.progress.get("bytes"), 20, "the first words")
+            assert policies("splitter") == {policy}
+            assert policy in policies("reader") <= {policy, os.SCHED_OTHER}
+            cap.wait(20)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="may not ask for SCHED_FIFO")
+def test_realtime_reader_gives_no_way(tmp_path: Path) -> None:
+    with fc.open(COUNTER, ring="16MiB", realtime=True) as board:
+        cap = board.record("0.5s", tmp_path / "run.bin", on_full="wait", wait=False)
+        wait_until(lambda: cap.progress.get("bytes"), 20, "the first words")
+        assert os.SCHED_FIFO in policies("reader")
+        assert os.SCHED_BATCH not in policies("reader")

@@ -12,7 +12,7 @@ import os
 
 from fastcap._pump import COMMAND, CROWDED, FAILED, Reader, set_pipe_size
 from fastcap.wire import Channel
-from fastcap.workers._start import attach, serve
+from fastcap.workers._start import attach, give_way, serve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def realtime() -> list[str]:
 
 def _accept(reader: Reader, message: dict[str, Any], fd: int) -> dict[str, Any]:
     """Begin or resume a recording; return the answer that lets the source start."""
+    give_way(message["can_wait"])
     options = {
         "word_bytes": message["word_bytes"],
         "can_wait": message["can_wait"],
@@ -86,5 +87,10 @@ def main() -> None:
             _read(channel, reader, message, fds[0])
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Be this worker's process."""
     serve(main)
+
+
+if __name__ == "__main__":
+    run()

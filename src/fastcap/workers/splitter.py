@@ -18,7 +18,7 @@ from fastcap._ring import Ring, now_ns
 from fastcap._split import SplitLoop
 from fastcap.events import Event, EventReader
 from fastcap.wire import Channel, Message
-from fastcap.workers._start import attach, serve
+from fastcap.workers._start import attach, give_way, serve
 from fastcap.workers.framing import FOREVER, Framing
 from fastcap.workers.marks import Windows
 
@@ -86,6 +86,7 @@ class Splitter:
         mine = [e for e in self.past if e.recording == now.recording]
         self.past = []
         self.loop.can_wait = message["can_wait"]
+        give_way(message["can_wait"])
         self.loop.word_bytes = now.word_bytes
         self.loop.quiet_limit = False
         now.restore(mine)
@@ -289,5 +290,10 @@ def main() -> None:
     Splitter(ring, channel).run()
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Be this worker's process."""
     serve(main)
+
+
+if __name__ == "__main__":
+    run()

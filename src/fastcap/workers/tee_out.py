@@ -13,7 +13,7 @@ from fastcap._pump import set_pipe_size, write_stream
 from fastcap._ring import ESSENTIAL, LOSSLESS, Ring, Slot
 from fastcap.events import EventReader
 from fastcap.wire import Channel
-from fastcap.workers._start import attach, serve
+from fastcap.workers._start import attach, give_way, serve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def _start_of(slot: Slot, log: EventReader, recording: int, channel: Channel) ->
 
 def _serve(channel: Channel, ring: Ring, message: dict[str, Any], fd: int) -> None:
     recording: int = message["recording"]
+    give_way(True)
     set_pipe_size(fd, PIPE_BYTES)
     if message["op"] == "resume":
         slot = Slot.adopt(ring, message["slot"])
@@ -67,5 +68,10 @@ def main() -> None:
             return
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Be this worker's process."""
     serve(main)
+
+
+if __name__ == "__main__":
+    run()
