@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_runs import CommandLine
+from support.needs import requires_fuse
 from support.waiting import wait_until
 
 import fastcap as fc
 from fastcap.nasbench import engine
 
 pytest_plugins = ["command_line"]
+Mount = Callable[..., Any]
 
 
 def test_a_rehearsal_says_what_was_lost_and_leaves_nothing(clean_cli: CommandLine, tmp_path: Path) -> None:
@@ -64,6 +69,53 @@ def test_an_interrupted_rehearsal_leaves_nothing(clean_cli: CommandLine, tmp_pat
 
     assert done.status == 130
     assert not list(tmp_path.iterdir())
+
+
+@requires_fuse
+def test_a_rehearsal_left_at_once_keeps_nothing(clean_cli: CommandLine, faultfs: Mount) -> None:
+    fs = faultfs()
+    fs.error("write", errno.ENOSPC, after=8, count=None)
+    before = clean_cli("status").out
+    process = clean_cli.start("bench", "rehearse", fs.mount, "--seconds", "60")
+    wait_until(lambda: any(p.stat().st_size for p in fs.backing.glob("*.part")), 20, "the first bytes")
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    while "once more: leave at once" not in process.stderr.readline():
+        pass
+    process.send_signal(signal.SIGINT)
+
+    done = clean_cli.finish(process)
+
+    assert done.status == 130
+    assert "nothing of it is kept" in done.err
+    assert not list(fs.backing.iterdir())
+    assert clean_cli("status").out == before
+
+
+@requires_fuse
+def test_a_rehearsal_whose_destination_does_not_answer_can_be_interrupted(
+    clean_cli: CommandLine, faultfs: Mount
+) -> None:
+    fs = faultfs()
+    rule = fs.stall(("statfs", "getattr"), count=None)
+    process = clean_cli.start("bench", "rehearse", fs.mount, "--seconds", "1")
+    fs.wait_fired(rule)
+    process.send_signal(signal.SIGINT)
+
+    assert clean_cli.finish(process).status == 130
+
+
+@requires_fuse
+def test_a_rehearsal_s_file_that_cannot_be_removed_is_named(clean_cli: CommandLine, faultfs: Mount) -> None:
+    fs = faultfs()
+    fs.error("unlink", errno.EACCES, path="*.bin", count=None)
+
+    done = clean_cli("bench", "rehearse", fs.mount, "--seconds", "1", "--json")
+
+    assert done.status == 0, done.err
+    assert f"{done.json['path']} is still there: Permission denied" in done.err
+    assert done.json["kept"]
+    assert [p.name for p in fs.backing.iterdir() if p.suffix == ".bin"] == [Path(done.json["path"]).name]
 
 
 def test_injected_stalls_are_no_part_of_the_destination_s_past(

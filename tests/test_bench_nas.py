@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from cli_runs import CommandLine
 from support.needs import requires_fuse, requires_root
@@ -20,6 +21,7 @@ import fastcap as fc
 from fastcap.histogram import LatencyHistogram
 from fastcap.nasbench import leftovers
 from fastcap.nasbench.model import NasBench, load_bench
+from fastcap.workers.nas_writer import RETRY_S
 
 MB = 10**6
 MIB = 1 << 20
@@ -106,8 +108,65 @@ def test_a_failing_write_is_told_and_made_good(faultfs: Mount) -> None:
 
     found = bench(fs.mount, seconds=3)
 
-    assert [e.text for e in found.errors if "Input/output error" in e.text]
+    (error,) = found.errors
+    assert "Input/output error" in error.text
+    assert not error.ongoing
+    assert 1 <= error.calls <= 2  # the kernel may make one of a write's both failures a short write
+    assert error.calls * RETRY_S < error.for_s < 3 - error.at_s
     assert found.rate_bytes_per_s > 10 * MB
+    assert all(fit.fits for fit in found.fits if fit.measured)
+
+
+@requires_fuse
+@pytest.mark.parametrize(("call", "after"), [("write", 0), ("write", 12), ("fsync", 0), ("fsync", 2)])
+def test_calls_that_fail_to_the_end_are_no_rate_and_a_growing_backlog(
+    faultfs: Mount, clean_cli: CommandLine, call: str, after: int
+) -> None:
+    fs = faultfs()
+    fs.error(call, errno.ENOSPC, after=after, count=None)
+
+    done = clean_cli("bench", "nas", fs.mount, "--seconds", "3", "--fsync-every", "2MiB", "--json")
+
+    assert done.status == 1
+    found = msgspec.convert(done.json, NasBench)
+    (error,) = found.errors
+    assert error.ongoing
+    assert error.for_s > 3 - error.at_s
+    assert error.calls > 2
+    assert f"and to the end: cannot {call}" in done.err
+    assert not any(fit.fits for fit in found.fits)
+    durable = found.rate_bytes_per_s * 3
+    assert (durable == 0) is (after == 0)
+    assert found.ring_needed_bytes == pytest.approx(3 * 16 * MB - durable, rel=0.05)
+
+
+@requires_fuse
+def test_a_command_whose_writer_is_stuck_leaves_nobody_waiting_at_its_pipes(
+    faultfs: Mount, clean_cli: CommandLine
+) -> None:
+    fs = faultfs()
+    fs.stall(("write", "unlink"), after=2, count=None)
+
+    done = clean_cli(
+        "bench", "nas", fs.mount, "--seconds", "1", "--json"
+    )  # returns when its pipes are closed
+
+    assert clean_cli.processes("nasbench.writer")
+    assert done.json["stalls"][0]["ongoing"]
+    assert "at least" in done.err
+    fs.clear()
+    wait_until(lambda: not clean_cli.processes("nasbench.writer"), 10, "the killed writer to end")
+
+
+@requires_fuse
+def test_a_file_that_is_made_slowly_is_said(faultfs: Mount) -> None:
+    fs = faultfs()
+    fs.stall("create", seconds=1)
+
+    found = bench(fs.mount, seconds=1)
+
+    assert [w for w in found.warnings if w.startswith("making the file took 1")]
+    assert not found.stalls
 
 
 @requires_fuse
@@ -301,6 +360,31 @@ def test_a_file_whose_name_cannot_be_taken_away_is_removed_at_the_end(faultfs: M
 
     assert found.rate_bytes_per_s > 0
     assert not list(fs.backing.iterdir())
+
+
+@requires_fuse
+def test_a_file_that_cannot_be_removed_at_all_is_named(faultfs: Mount) -> None:
+    fs = faultfs()
+    fs.error(("unlink", "rename"), errno.EACCES, count=None)
+
+    found = bench(fs.mount, seconds=1)
+
+    (left,) = fs.backing.iterdir()
+    assert [w for w in found.warnings if f"{fs.mount / left.name} is still there" in w]
+
+
+def test_a_writer_that_is_killed_is_an_error_with_its_last_words(
+    clean_cli: CommandLine, tmp_path: Path
+) -> None:
+    process = clean_cli.start("bench", "nas", tmp_path, "--seconds", "60")
+    (writer,) = wait_until(lambda: clean_cli.processes("nasbench.writer"), 20, "the writer to start")
+    wait_until(lambda: deleted_file_of(writer, tmp_path), 20, "the writer to have its file")
+    os.kill(writer, signal.SIGKILL)
+
+    done = clean_cli.finish(process)
+
+    assert done.status == 1
+    assert "ended before its time, with status -9: it said nothing" in done.error
 
 
 def test_a_dead_bench_s_file_is_removed_by_the_next_and_a_living_one_s_is_not(tmp_path: Path) -> None:

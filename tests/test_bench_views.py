@@ -15,7 +15,7 @@ from fastcap import history
 from fastcap.histogram import LatencyHistogram
 from fastcap.nasbench.bygone import bygone, describe
 from fastcap.nasbench.estimate import Service, backlog_at
-from fastcap.nasbench.model import Fit, Latencies, Mount, NasBench, Stall, Timeline, load_bench
+from fastcap.nasbench.model import Fit, Latencies, Mount, NasBench, Stall, Timeline, Trouble, load_bench
 from fastcap.nasbench.mounts import warnings_of
 from fastcap.nasbench.policy import LEAST_RING_BYTES, Offer, SyncPolicy
 from fastcap.nasbench.tally import Steps, Tally
@@ -90,6 +90,22 @@ def test_backlog_is_what_was_offered_and_is_not_durable_yet() -> None:
     assert tally.stalls == [Stall(2.0, 1.0, "fsync"), Stall(4.0, 0.5, "fsync")]
 
 
+def test_calls_that_fail_are_one_trouble_until_something_is_durable_again() -> None:
+    tally = Tally(Offer(16e6, start_ns=0, end_ns=60 * S))
+    for at_s, text in ((1, "full"), (2, "full"), (3, "away")):
+        tally.failed(at_s * S, text)
+    tally.call("fsync", 4 * S, S // 10, 0)  # of nothing new
+    tally.call("fsync", 5 * S, S // 10, MB)
+    tally.failed(6 * S, "away")
+    tally.end(8 * S, 0)
+
+    assert tally.troubles.told == [
+        Trouble(1.0, "full", 2.0, calls=2),
+        Trouble(3.0, "away", 2.1),
+        Trouble(6.0, "away", 2.0, ongoing=True),
+    ]
+
+
 def test_a_night_is_as_many_numbers_as_a_minute_and_keeps_the_worst() -> None:
     steps = Steps()
     for second in range(86_400):
@@ -137,6 +153,17 @@ def test_what_a_destination_cannot_take_does_not_fit() -> None:
     assert "takes 50 MB/s" in fits[10e6].why
     most = max(rate for rate, fit in fits.items() if fit.fits)
     assert most == pytest.approx(50e6 / 1.1 / 8, rel=0.01)
+
+
+def test_times_in_which_calls_fail_count_as_stalls_do_and_none_twice() -> None:
+    stall, trouble = Stall(4.0, 4.0, "write"), Trouble(2.0, "full", 8.0)
+    service = Service(100e6, [stall, trouble], 20.0, 0.0, None, None)
+
+    assert service.rate == pytest.approx(60e6)
+    assert service.fit(2e6).fits
+    assert service.fit(2e6).ring_needed_bytes == pytest.approx(16e6 * (8 + 0.5))
+    ongoing = msgspec.structs.replace(trouble, ongoing=True)
+    assert not any(fit.fits for fit in Service(100e6, [ongoing], 20.0, 0.0, None, None).fits())
 
 
 def test_a_ring_that_no_memory_holds_does_not_fit() -> None:
@@ -205,6 +232,13 @@ def test_what_is_no_bench_is_refused_by_name(content: str, tmp_path: Path) -> No
     path = tmp_path / "x.json"
     path.write_text(content)
     with pytest.raises(fc.ConfigError, match=r"x\.json is no bench's JSON: .*bench nas DIR --json"):
+        load_bench(path)
+
+
+def test_a_histogram_that_is_none_is_refused_with_its_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.json", made())
+    path.write_text(path.read_text().replace('"max_ns"', '"max"', 1))
+    with pytest.raises(fc.ConfigError, match=r"x\.json is no bench's JSON: not a histogram"):
         load_bench(path)
 
 

@@ -43,6 +43,18 @@ def test_bytes_pass_unchanged(fs, file):
     assert fs.log() == []
 
 
+def test_names_are_listed_as_they_are(fs, file):
+    (fs.backing / "folder").mkdir()
+    (fs.backing / "link").symlink_to("nowhere")
+
+    with os.scandir(fs.mount) as entries:
+        found = {e.name: (e.inode(), e.is_dir(follow_symlinks=False), e.is_symlink()) for e in entries}
+    with os.scandir(fs.backing) as entries:
+        there = {e.name: (e.inode(), e.is_dir(follow_symlinks=False), e.is_symlink()) for e in entries}
+    assert found == there
+    assert len(found) == 3
+
+
 def test_names_are_made_linked_renamed_and_removed(fs, file):
     part, final = fs.mount / "run.bin.part", fs.mount / "run.bin"
     os.pwrite(file, b"abc", 0)

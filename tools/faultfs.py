@@ -184,7 +184,8 @@ class faultfs:  # noqa: N801 - reads like open()
     def close(self) -> None:
         """Release what is held, unmount, end the process. Calling again does nothing."""
         if self._process.poll() is None and self._control.exists():
-            self.clear()
+            with contextlib.suppress(ConnectionError):  # it may be ending by itself: its mount has vanished
+                self.clear()
             self.vanish()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_LEAVE_S)  # longer only if somebody keeps a file of it open

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import stat
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -269,8 +270,20 @@ class Passthrough:
             "opendir", path, act=lambda: os.open(self._real(path), os.O_RDONLY | os.O_DIRECTORY)
         )
 
-    def readdir(self, path: str, fh: int) -> list[str]:
-        return self._pass("readdir", path, act=lambda: [".", "..", *os.listdir(self._real(path))])
+    def readdir(self, path: str, fh: int) -> list[tuple[str, dict[str, int], int]]:
+        """List with inode numbers: a C library passes over entries that have none."""
+
+        def act() -> list[tuple[str, dict[str, int], int]]:
+            here = os.stat(self._real(path))
+            found = [(name, {"st_ino": here.st_ino, "st_mode": here.st_mode}, 0) for name in (".", "..")]
+            with os.scandir(self._real(path)) as entries:
+                for entry in entries:
+                    mode = stat.S_IFDIR if entry.is_dir(follow_symlinks=False) else stat.S_IFREG
+                    mode = stat.S_IFLNK if entry.is_symlink() else mode
+                    found.append((entry.name, {"st_ino": entry.inode(), "st_mode": mode}, 0))
+            return found
+
+        return self._pass("readdir", path, act=act)
 
     def releasedir(self, path: str, fh: int) -> None:
         os.close(fh)

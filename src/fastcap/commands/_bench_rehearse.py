@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -13,12 +12,14 @@ from fastcap.board import open as open_source
 from fastcap.commands._following import Follower
 from fastcap.commands._plan import plan_of
 from fastcap.errors import ConfigError, SinkError
+from fastcap.nasbench import apart
 from fastcap.nasbench.estimate import BYTES_PER_WORD
-from fastcap.nasbench.run import byte_rate
+from fastcap.nasbench.run import PATIENCE_S, byte_rate
 from fastcap.progress import Progress
 from fastcap.units import format_duration, format_rate, format_size, parse_duration_s
 
 _SHARE = 2
+_REMOVE_S, _LEFT_S = 60.0, 2.0  # how long removing is waited for; after the session was left at once
 
 
 class Rehearsal:
@@ -56,6 +57,11 @@ class Rehearsal:
         self.left = self.interrupted = False
 
     @property
+    def path(self) -> str:
+        """What the names of all files begin with."""
+        return os.path.join(self.directory, self.name)
+
+    @property
     def bytes(self) -> int:
         """How much will be written."""
         return int(self.seconds * self.rate_hz * BYTES_PER_WORD)
@@ -68,10 +74,9 @@ class Rehearsal:
         SinkError
         """
         try:
-            fs = os.statvfs(self.directory)
-        except OSError as e:
-            raise SinkError(f"cannot use {self.directory}: {e.strerror}; name a directory that exists") from e
-        free = fs.f_bavail * fs.f_frsize
+            free = apart.free_bytes(self.directory, PATIENCE_S)
+        except SinkError as e:
+            raise SinkError(f"cannot use {self.directory}: {e}; name a directory that can be written") from e
         if self.bytes * _SHARE > free:
             raise SinkError(
                 f"{format_size(self.bytes)} are more than half of the {format_size(free)} free in {self.directory}; "
@@ -82,7 +87,7 @@ class Rehearsal:
         """Record; return the report, None if it was interrupted before there was one."""
         from fastcap import spec
 
-        follower = Follower(self.board, Progress())
+        follower = Follower(self.board, Progress(), keeps=False)
         with follower.session():
             message, fds = spec.recording(
                 self.board.source, length=self.seconds, to=self.directory, name=self.name,
@@ -98,14 +103,9 @@ class Rehearsal:
             raise capture.recording.error
         return capture.recording.reports[-1] if capture.recording.done else None
 
-    def remove(self) -> None:
-        """Remove what was written; what a session was left with stays."""
-        if self.left:
-            return
-        with contextlib.suppress(OSError):
-            for name in os.listdir(self.directory):
-                if name.startswith(self.name + "."):
-                    os.unlink(os.path.join(self.directory, name))
+    def remove(self) -> str | None:
+        """Remove what was written; return why something may still be there."""
+        return apart.remove(self.directory, f"{self.name}.", _LEFT_S if self.left else _REMOVE_S)
 
 
 def _stall(text: str) -> tuple[float, float]:
@@ -132,8 +132,8 @@ def _intention(rehearsal: Rehearsal, plan: dict[str, Any]) -> str:
     )
 
 
-def lines(report: dict[str, Any], *, kept: bool) -> Iterator[str]:
-    """Yield the verdict."""
+def lines(report: dict[str, Any], *, kept: bool, still_there: str | None = None) -> Iterator[str]:
+    """Yield the verdict; ``still_there``: why the file could not be removed."""
     ring, sink = report["ring"], report["sink"]
     held, capacity = format_size(ring["high_water_bytes"]), format_size(ring["capacity_bytes"])
     stalls = ", ".join(
@@ -147,4 +147,7 @@ def lines(report: dict[str, Any], *, kept: bool) -> Iterator[str]:
         yield f"{what.removesuffix('_s'):10} {'  '.join(told) or 'none'}"
     yield f"ring       held up to {held} of {capacity}"
     yield f"lost       {report['words_lost']:,} words" if report["words_lost"] else "lost       nothing"
-    yield f"file       {report['path'] if kept else 'removed; --keep leaves it'}"
+    if still_there is not None:
+        yield f"file       {report['path']} is still there: {still_there}"
+    else:
+        yield f"file       {report['path'] if kept else 'removed; --keep leaves it'}"

@@ -15,6 +15,7 @@ from typing import Any
 from fastcap.board import Board, Capture
 from fastcap.progress import Progress
 from fastcap.ringsize import survives_s
+from fastcap.session import Session
 from fastcap.units import format_duration, format_rate, format_size
 
 LOOK_S = 0.1
@@ -24,14 +25,20 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Follower:
     """Follows the recordings of one board.
 
+    Parameters
+    ----------
+    keeps : bool
+        What a session is left with at once stays for recovery; else it is thrown away.
+
     Attributes
     ----------
     interrupted, left : bool
         A signal came; a second one came, and the session was left as it was.
     """
 
-    def __init__(self, board: Board, progress: Progress) -> None:
+    def __init__(self, board: Board, progress: Progress, *, keeps: bool = True) -> None:
         self.board = board
+        self._keeps = keeps
         self.progress = progress
         self.left = False
         self._signals: list[int] = []
@@ -111,11 +118,18 @@ class Follower:
             session.stop()
         if len(self._signals) > 1:
             self.left = True
-            session.leave()
             self.progress.end()
-            self.progress.say(f"left at once: what is captured and not yet written stays in {session.folder}")
+            self._leave(session)
             return False
         return True
+
+    def _leave(self, session: Session) -> None:
+        if self._keeps:
+            session.leave()
+            self.progress.say(f"left at once: what is captured and not yet written stays in {session.folder}")
+        else:
+            session.discard()
+            self.progress.say("left at once: nothing of it is kept")
 
     def _tell(self, capture: Capture, plan: Mapping[str, Any]) -> None:
         """Pass on what has become known: warnings, a destination that is too small, what the rate means."""

@@ -45,7 +45,7 @@ def nas(
     """Pace writes to DIR as a capture would: its rate, latencies, stalls, and the ring it needs.
 
     One file is written, and removed whatever happens. What is offered goes on by the clock while a write is
-    stuck. Ctrl-C ends early with what was seen.
+    stuck. Ctrl-C ends early with what was seen. Exit status 1: its calls failed to the end.
     """
     from fastcap.commands._bench_files import check_targets
     from fastcap.nasbench.run import bench_nas
@@ -65,7 +65,8 @@ def nas(
             click.echo(f"{what:10} {path}", err=as_json)
     if as_json:
         click.echo(json.dumps(found.to_dict()))
-    return INTERRUPTED if found.interrupted else FAILED if found.rate_bytes_per_s == 0 else COMPLETE
+    failing = found.rate_bytes_per_s == 0 or any(error.ongoing for error in found.errors)
+    return INTERRUPTED if found.interrupted else FAILED if failing else COMPLETE
 
 
 class _Shown:
@@ -173,19 +174,22 @@ def rehearse(directory: str, keep: bool, as_json: bool, **wanted: Any) -> int:
 
     rehearsal = Rehearsal(directory, **wanted)
     rehearsal.check_room()
+    still_there = None
     try:
         report = rehearsal.run()
     finally:
         if not keep:
-            rehearsal.remove()
+            still_there = rehearsal.remove()
     if report is None:
+        if still_there is not None:
+            click.echo(f"fastcap: {rehearsal.path}.* is still there: {still_there}", err=True)
         return INTERRUPTED
-    for line in lines(report, kept=keep):
+    for line in lines(report, kept=keep, still_there=still_there):
         click.echo(line, err=as_json)
     for reason in shortcomings(report):
         click.echo(f"fastcap: {reason}", err=True)
     if as_json:
-        click.echo(json.dumps({**report, "kept": keep}))
+        click.echo(json.dumps({**report, "kept": keep or still_there is not None}))
     return exit_status(report)
 
 

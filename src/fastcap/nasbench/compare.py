@@ -77,5 +77,6 @@ _ROWS: list[tuple[str, Callable[[NasBench], str]]] = [
     ("stalled in all", lambda b: format_duration(sum(s.for_s for s in b.stalls))),
     ("longest stall", lambda b: _seconds(max((s.for_s for s in b.stalls), default=None))),
     ("ring needed", lambda b: "-" if b.ring_needed_bytes is None else format_size(b.ring_needed_bytes)),
-    ("errors", lambda b: str(len(b.errors))),
+    ("errors", lambda b: str(sum(e.calls for e in b.errors))),
+    ("failing in all", lambda b: format_duration(sum(e.for_s for e in b.errors))),
 ]  # fmt: skip

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from fastcap.errors import ConfigError
+from fastcap.histogram import LatencyHistogram
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,10 +45,16 @@ class Stall(msgspec.Struct, frozen=True):
 
 
 class Trouble(msgspec.Struct, frozen=True):
-    """A call that failed; as in a capture, everything since the last good fsync was written again."""
+    """Calls that failed, one after the other; as in a capture, all since the last good fsync was written again.
+
+    ``for_s``: until something was durable again, or calls failed in another way. ``ongoing``: to the bench's end.
+    """
 
     at_s: float
     text: str
+    for_s: float = 0.0
+    calls: int = 1
+    ongoing: bool = False
 
 
 class Mount(msgspec.Struct, frozen=True):
@@ -166,7 +173,10 @@ def load_bench(path: str | os.PathLike[str]) -> NasBench:
         value = msgspec.json.decode(raw)
         if not isinstance(value, Mapping) or value.get("kind") != KIND:
             raise ValueError("it has no 'kind' that says so")
-        return msgspec.convert(value, NasBench)
+        bench = msgspec.convert(value, NasBench)
+        for latencies in (bench.write_s, bench.fsync_s):
+            LatencyHistogram.from_json(latencies.buckets)
+        return bench
     except ValueError as error:  # msgspec's errors are ValueErrors
         remedy = "write one with 'fastcap bench nas DIR --json > FILE'"
         raise ConfigError(f"{os.fspath(path)} is no bench's JSON: {error}; {remedy}") from error

@@ -83,6 +83,9 @@ def _latencies(axis: Any, bench: NasBench, unit_s: float) -> None:
     for k, stall in enumerate(bench.stalls):
         edges = stall.at_s / unit_s, (stall.at_s + stall.for_s) / unit_s
         axis.axvspan(*edges, color=_STALL, alpha=0.25, lw=0, label="stall" if k == 0 else None)
+    for k, error in enumerate(bench.errors):
+        edges = error.at_s / unit_s, (error.at_s + error.for_s) / unit_s
+        axis.axvspan(*edges, color=_NEED, alpha=0.3, lw=0.8, label="calls fail" if k == 0 else None)
     axis.axhline(_STALL_S, color=_STALL, lw=0.8, ls=":")
     axis.set_ylabel(f"longest call in {format_duration(line.step_s)} (s)")
     axis.set_xlim(0, max(bench.observed_s, line.step_s) / unit_s)

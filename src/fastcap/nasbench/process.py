@@ -7,17 +7,18 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 
 from fastcap._ring import Ring
+from fastcap.nasbench import apart
 from fastcap.nasbench.policy import CATCH_UP
 from fastcap.ringsize import SHM
 from fastcap.wire import Closed, Message, pair
+from fastcap.workers import argv_of
 
 _NOISE_BYTES = 8 << 20
 _REMOVE_S = 2.0
-_REMOVE = "import os, sys; os.unlink(sys.argv[1])"
+_SAID_BYTES = 4096
 
 
 class WriterProcess:
@@ -31,13 +32,17 @@ class WriterProcess:
 
     def __init__(self, message: Message) -> None:
         self.name: str | None = None  # of its file, if that could not be taken away
+        self.left: str | None = None  # the file's path, if it is still there when this was left
         self._directory: str = message["directory"]
         self.ring = _ring_of_noise(max(_NOISE_BYTES, CATCH_UP * message["block_bytes"]))
         self.channel, theirs = pair()
         fds = [theirs.fileno(), self.ring.control_fd, self.ring.data_fd, self.ring.events_fd]
-        argv = [sys.executable, "-P", "-m", "fastcap.nasbench.writer", *map(str, fds)]
+        argv = argv_of("fastcap.nasbench.writer", *map(str, fds))
         null = subprocess.DEVNULL
-        self.process = subprocess.Popen(argv, pass_fds=fds, stdin=null, stdout=null, start_new_session=True)
+        self._said_fd = os.memfd_create("said")  # it may outlive this process: nobody's pipe may wait for it
+        self.process = subprocess.Popen(
+            argv, pass_fds=fds, stdin=null, stdout=null, stderr=self._said_fd, start_new_session=True
+        )
         theirs.close()
         self.channel.send(message)
 
@@ -57,6 +62,12 @@ class WriterProcess:
         got = self.channel.receive(timeout_s)
         return None if got is None else got[0]
 
+    def last_words(self) -> str:
+        """Return the last line that it wrote to its standard error."""
+        said = os.pread(self._said_fd, _SAID_BYTES, max(0, os.fstat(self._said_fd).st_size - _SAID_BYTES))
+        lines = said.decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
+
     def stop(self) -> None:
         """Tell it to come to an end."""
         with contextlib.suppress(Closed):
@@ -75,8 +86,9 @@ class WriterProcess:
             )  # what holds it in the kernel lets it die, sooner or later
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(_REMOVE_S)
-        if self.name is not None and self.process.poll() != 0:
-            _remove(os.path.join(self._directory, self.name))
+        if self.name is not None and apart.remove(self._directory, self.name, _REMOVE_S):
+            self.left = os.path.join(self._directory, self.name)
+        os.close(self._said_fd)
         self.ring.close()
 
 
@@ -94,15 +106,6 @@ def _ring_of_noise(size: int) -> Ring:
     ring.allocate(size)
     os.pwrite(ring.data_fd, os.urandom(size), 0)
     return ring
-
-
-def _remove(path: str) -> None:
-    """Remove a file, in a process that may be left behind: the destination may be stalled."""
-    remover = subprocess.Popen(
-        [sys.executable, "-S", "-c", _REMOVE, path], stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        remover.wait(_REMOVE_S)
 
 
 class Interruption:

@@ -17,17 +17,25 @@ import msgspec
 import fastcap
 from fastcap._ring import now_ns
 from fastcap.errors import SinkError, WorkerError
-from fastcap.nasbench.estimate import BYTES_PER_WORD, MARGIN, Service, recommended
+from fastcap.nasbench.estimate import BYTES_PER_WORD, MARGIN, Outage, Service, recommended
 from fastcap.nasbench.model import Mount, NasBench
 from fastcap.nasbench.policy import LEAST_RING_BYTES, Offer
 from fastcap.nasbench.process import Interruption, WriterProcess
 from fastcap.nasbench.tally import Tally
-from fastcap.units import format_size, parse_byte_rate, parse_duration_s, parse_rate_hz, parse_size
+from fastcap.units import (
+    format_duration,
+    format_size,
+    parse_byte_rate,
+    parse_duration_s,
+    parse_rate_hz,
+    parse_size,
+)
 from fastcap.wire import Closed, Message
+from fastcap.workers.sink import STALL_NS
 
 SPAN_BYTES = 2 << 30
 _LOOK_S = 0.1
-_BEGIN_S = 60.0
+PATIENCE_S = 60.0  # with a destination that has not answered yet
 _PATIENCE_S = (1.0, 10.0)  # for the last calls: at least, at most
 _BLOCKS = (4096, 64 << 20)
 _LEAST_S = 0.1
@@ -130,6 +138,7 @@ def bench_nas(
         begun = _begin(writer, request)
         tally = Tally(Offer(request.rate, begun["start_ns"], begun["end_ns"]))
         _follow(writer, tally, interruption, progress)
+    begun["left"] = writer.left
     found = _result(request, begun, tally, started, interrupted=interruption.came)
     if remember:
         from fastcap.nasbench.bygone import remember as append
@@ -141,13 +150,13 @@ def bench_nas(
 def _begin(writer: WriterProcess, request: _Request) -> Message:
     """Wait until the file is there."""
     try:
-        got = writer.receive(_BEGIN_S)
+        got = writer.receive(PATIENCE_S)
     except Closed as error:
-        raise WorkerError("the bench's writer ended at once; what it said is above") from error
+        raise WorkerError(f"the bench's writer ended at once: {writer.last_words()}") from error
     if got is None:
         where = request.directory
         raise SinkError(
-            f"{where} has not answered for {_BEGIN_S:.0f} s: it is stalled, or its server is away"
+            f"{where} has not answered for {PATIENCE_S:.0f} s: it is stalled, or its server is away"
         )
     if got["op"] == "refused":
         raise SinkError(got["text"])
@@ -165,9 +174,12 @@ def _follow(
             got = writer.receive(_LOOK_S)
         except Closed as error:
             status = writer.process.wait(5)
-            raise WorkerError(f"the bench's writer ended before its time, with status {status}") from error
+            raise WorkerError(
+                f"the bench's writer ended before its time, with status {status}: {writer.last_words()}"
+            ) from error
         if got is not None and _take(got, tally):
             tally.end(got["at_ns"], 0)
+            writer.name = got["name"]
             return
         now = now_ns()
         if progress is not None:
@@ -204,7 +216,9 @@ def _result(request: _Request, begun: Message, tally: Tally, started: str, *, in
     durable_s = max(observed_s, (tally.durable_ns - tally.offer.start_ns) * 1e-9)
     write_s, fsync_s = tally.latencies("write"), tally.latencies("fsync")
     needed = None if request.rate is None else tally.peak_bytes
-    service = Service(tally.busy_bytes_per_s, tally.stalls, durable_s, fsync_s.p99, request.rate, needed)
+    troubles = tally.troubles.told
+    outages: list[Outage] = [*tally.stalls, *troubles]
+    service = Service(tally.busy_bytes_per_s, outages, durable_s, fsync_s.p99, request.rate, needed)
     return NasBench(
         directory=request.directory, started=started, observed_s=round(observed_s, 6),
         asked_bytes_per_s=request.rate, rate_bytes_per_s=tally.durable / durable_s if durable_s > 0 else 0.0,
@@ -214,7 +228,7 @@ def _result(request: _Request, begun: Message, tally: Tally, started: str, *, in
         ring_recommended_bytes=None if needed is None else recommended(needed, LEAST_RING_BYTES),
         margin=MARGIN, fits=service.fits(), timeline=tally.timeline(),
         mount=msgspec.convert(begun["mount"], Mount | None),
-        warnings=[*begun["warnings"], *_warnings(request, begun, tally)], errors=tally.errors,
+        warnings=[*begun["warnings"], *_warnings(request, begun, tally)], errors=troubles,
         interrupted=interrupted, host=socket.gethostname(), fastcap=fastcap.__version__,
     )  # fmt: skip
 
@@ -225,6 +239,13 @@ def _warnings(request: _Request, begun: Message, tally: Tally) -> list[str]:
     if begun["span_bytes"] < request.span // 4096 * 4096:
         half, free = format_size(begun["span_bytes"]), format_size(begun["free_bytes"])
         found.append(f"only {free} are free: writes went round within {half}")
+    if begun["made_ns"] >= STALL_NS:
+        made_s = begun["made_ns"] * 1e-9
+        arrives = "" if request.rate is None else f": {format_size(int(request.rate * made_s))} in its ring"
+        took = f"making the file took {format_duration(made_s)}"
+        found.append(f"{took}; a capture's source would have run meanwhile{arrives}")
+    if begun["left"] is not None:
+        found.append(f"{begun['left']} is still there: remove it when the destination answers")
     if begun["removed"]:
         found.append(f"{begun['removed']} file(s) of benches that were killed have been removed")
     if any(stall.ongoing for stall in tally.stalls):

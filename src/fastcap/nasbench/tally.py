@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
+
 from fastcap.histogram import LatencyHistogram
 from fastcap.nasbench.model import Latencies, Stall, Timeline, Trouble
 from fastcap.nasbench.policy import Offer
@@ -40,6 +44,32 @@ class Steps:
             self.values[what] = [max((v for v in pair if v is not None), default=None) for pair in pairs]
 
 
+class Troubles:
+    """Calls that failed, and how long nothing was made durable then."""
+
+    def __init__(self) -> None:
+        self.told: list[Trouble] = []
+        self._open = False
+
+    def failed(self, at_s: float, text: str) -> None:
+        """Take a call that failed; the same again, with nothing durable between, is one trouble."""
+        if self._open and self.told[-1].text == text:
+            self._change(calls=self.told[-1].calls + 1)
+            return
+        self.over(at_s)
+        self.told.append(Trouble(round(at_s, 6), text))
+        self._open = True
+
+    def over(self, at_s: float, *, ongoing: bool = False) -> None:
+        """Take that something is durable again, that another trouble begins, or, ``ongoing``, the end."""
+        if self._open:
+            self._change(for_s=round(at_s - self.told[-1].at_s, 6), ongoing=ongoing)
+            self._open = False
+
+    def _change(self, **fields: Any) -> None:
+        self.told[-1] = msgspec.structs.replace(self.told[-1], **fields)
+
+
 class Tally:
     """What is known of a bench under way."""
 
@@ -47,7 +77,7 @@ class Tally:
         self.offer = offer
         self.histograms = {"write": LatencyHistogram(), "fsync": LatencyHistogram()}
         self.stalls: list[Stall] = []
-        self.errors: list[Trouble] = []
+        self.troubles = Troubles()
         self.bytes = self.durable = self.peak_bytes = 0
         self.busy_ns = self.stalled_ns = 0
         self.steps = Steps()
@@ -68,11 +98,13 @@ class Tally:
 
     def _stall(self, call: str, start_ns: int, took_ns: int, *, ongoing: bool) -> None:
         self.stalled_ns += took_ns
-        at_s, for_s = (start_ns - self.offer.start_ns) * 1e-9, took_ns * 1e-9
+        at_s, for_s = self._since_start_s(start_ns), took_ns * 1e-9
         self.stalls.append(Stall(round(at_s, 6), round(for_s, 6), call, ongoing))
 
     def _made_durable(self, at_ns: int, reached: int) -> None:
         self.backlog_until(at_ns)
+        if reached > self.durable:
+            self.troubles.over(self._since_start_s(at_ns))
         self.durable, self.durable_ns = reached, at_ns
 
     def backlog_until(self, at_ns: int) -> None:
@@ -88,22 +120,25 @@ class Tally:
         self._curve_ns = max(self._curve_ns, at_ns)
 
     def failed(self, at_ns: int, text: str) -> None:
-        """Take a call that failed; many of the same in a row are one."""
-        if not self.errors or self.errors[-1].text != text:
-            self.errors.append(Trouble(round((at_ns - self.offer.start_ns) * 1e-9, 6), text))
+        """Take a call that failed."""
+        self.troubles.failed(self._since_start_s(at_ns), text)
+
+    def _since_start_s(self, at_ns: int) -> float:
+        return (at_ns - self.offer.start_ns) * 1e-9
 
     def end(self, at_ns: int, busy_since_ns: int) -> None:
         """Take the end, with a call under way since ``busy_since_ns``, 0: none."""
         self.backlog_until(at_ns)
+        self.troubles.over(self._since_start_s(at_ns), ongoing=True)
         if busy_since_ns and at_ns - busy_since_ns >= STALL_NS:
             self._stall("call", busy_since_ns, at_ns - busy_since_ns, ongoing=True)
             self.busy_ns += at_ns - busy_since_ns
 
     @property
     def busy_bytes_per_s(self) -> float | None:
-        """Bytes over the time in calls that were no stalls; None when nothing was written."""
+        """Bytes over the time in calls that were no stalls; None when nothing became durable."""
         working_ns = self.busy_ns - self.stalled_ns
-        return self.bytes / (working_ns * 1e-9) if self.bytes and working_ns > 0 else None
+        return self.bytes / (working_ns * 1e-9) if self.durable and working_ns > 0 else None
 
     def latencies(self, call: str) -> Latencies:
         """Return the percentiles of one kind of call."""

@@ -67,7 +67,9 @@ def _stalls(bench: NasBench) -> Iterator[str]:
 
 def _errors(bench: NasBench) -> Iterator[str]:
     for error in bench.errors[:_SHOWN_STALLS]:
-        yield f"error      at {format_duration(error.at_s)}: {error.text}"
+        calls = f"{error.calls:,} calls" if error.calls > 1 else "a call"
+        until = "and to the end" if error.ongoing else f"nothing durable for {format_duration(error.for_s)}"
+        yield f"error      at {format_duration(error.at_s)}, {calls}, {until}: {error.text}"
     if len(bench.errors) > _SHOWN_STALLS:
         yield f"           and {len(bench.errors) - _SHOWN_STALLS} more"
 
@@ -78,6 +80,8 @@ def _ring(bench: NasBench) -> str:
     needed, time = format_size(bench.ring_needed_bytes), format_duration(bench.observed_s)
     use = f"--ring {bench.ring_recommended_bytes >> 20}MiB"
     short = "; a rare stall needs a longer look: --seconds 24h" if bench.observed_s < 3600 else ""
+    if any(s.ongoing for s in bench.stalls) or any(e.ongoing for e in bench.errors):
+        needed = f"at least {needed}"  # it was still growing
     return f"{needed} needed in the {time} observed; with a margin of half: {use}{short}"
 
 

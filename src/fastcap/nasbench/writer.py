@@ -127,7 +127,7 @@ class Writer:
         self.offer = Offer(message["bytes_per_s"], start_ns, start_ns + int(message["seconds"] * 1e9))
         self.policy = SyncPolicy(message["bytes_per_s"], message["fsync_every"])
         self.written = self.synced = 0
-        self.last_sync_ns = self.told_ns = start_ns
+        self.last_sync_ns = self.told_ns = self.ended_ns = start_ns
         self.calls: list[list[Any]] = []
 
     def run(self) -> None:
@@ -141,6 +141,7 @@ class Writer:
                 self._sync_if_due()
         if self.written > self.synced:
             self._sync()
+        self.ended_ns = now_ns()
         self._tell(now=True)
 
     def _wait(self) -> int:
@@ -229,6 +230,7 @@ class Writer:
 def _bench(channel: Channel, ring: Ring) -> None:
     got = channel.receive()
     assert got is not None
+    asked_ns = now_ns()
     try:
         there = Destination(got[0])
     except Refused as e:
@@ -241,14 +243,14 @@ def _bench(channel: Channel, ring: Ring) -> None:
                 "op": "begun", "start_ns": writer.offer.start_ns, "end_ns": writer.offer.end_ns,
                 "span_bytes": there.span_bytes, "free_bytes": there.free_bytes, "name": there.name,
                 "warnings": there.warnings, "removed": there.removed,
-                "mount": msgspec.to_builtins(there.mount),
+                "mount": msgspec.to_builtins(there.mount), "made_ns": writer.offer.start_ns - asked_ns,
             }
         )  # fmt: skip
         there.watch_room()
         writer.run()
     finally:
         there.close()
-    channel.send({"op": "over", "at_ns": writer.last_sync_ns, "durable": writer.synced, "name": there.name})
+    channel.send({"op": "over", "at_ns": writer.ended_ns, "name": there.name})
     while channel.pending:
         channel.receive(0.1)
 
@@ -260,5 +262,10 @@ def main() -> None:
         _bench(channel, ring)
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Be this process."""
     serve(main)
+
+
+if __name__ == "__main__":
+    run()
