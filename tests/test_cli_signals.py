@@ -9,11 +9,14 @@ import shutil
 import signal
 import subprocess
 import termios
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from cli_runs import COUNTER, DEADLINE_S, CommandLine, counted
+from cli_runs import COUNTER, DEADLINE_S, CommandLine, Ended, counted
+from support.needs import requires_fuse
 from support.waiting import wait_until
 
 pytest_plugins = ["command_line"]
@@ -137,14 +140,7 @@ def test_second_signal_leaves_the_session_behind(cli: CommandLine, tmp_path: Pat
     process = _running(cli, tmp_path)
     (writer,) = _writers_of(cli, tmp_path)
     os.kill(writer, signal.SIGSTOP)  # a destination that stalls: the drain cannot end
-    process.send_signal(signal.SIGINT)
-    assert process.stderr is not None
-    lines = []
-    while "SIGINT" not in (line := process.stderr.readline()):
-        lines.append(line)
-        assert line, lines
-    process.send_signal(signal.SIGINT)
-    ended = cli.finish(process)
+    ended = _left_at_once(cli, process)
 
     assert ended.status == 130
     folder = Path(ended.json["session_folder"])
@@ -155,6 +151,42 @@ def test_second_signal_leaves_the_session_behind(cli: CommandLine, tmp_path: Pat
     assert str(folder) in [left["folder"] for left in status["left_behind"]]
     assert str(folder) not in [session["folder"] for session in status["sessions"]]
     assert folder.is_dir(), "status must leave it alone"
+    _forget(cli)
+
+
+@requires_fuse
+def test_second_signal_waits_neither_for_a_writer_in_the_kernel_nor_for_its_pipes(
+    cli: CommandLine, faultfs: Callable[..., Any]
+) -> None:
+    fs = faultfs()
+    process = _running(cli, fs.mount)
+    rule = fs.stall("write", count=None)
+    fs.wait_fired(rule)
+    ended = _left_at_once(cli, process)  # returns when its pipes are closed, too
+
+    assert ended.status == 130
+    assert Path(ended.json["session_folder"]).is_dir()
+    assert cli.processes("fastcap.workers.nas_writer"), "it cannot have ended"
+    assert not cli.processes("fastcap.workers.supervisor")
+    fs.clear()
+    wait_until(lambda: not cli.processes(), 10, lambda: f"processes {cli.processes()} to end")
+    _forget(cli)
+
+
+def _left_at_once(cli: CommandLine, process: subprocess.Popen[str]) -> Ended:
+    """Send SIGINT, and once more when that is answered; return how the command ended."""
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    lines = []
+    while "SIGINT" not in (line := process.stderr.readline()):
+        lines.append(line)
+        assert line, lines
+    process.send_signal(signal.SIGINT)
+    return cli.finish(process)
+
+
+def _forget(cli: CommandLine) -> None:
+    """Remove what was left behind."""
     for path in cli.left_behind():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 

@@ -30,6 +30,7 @@ from support import assert_counter_file, children_of, is_running, wait_until
 
 import fastcap as fc
 from fastcap._ring import SLOTS
+from fastcap.workers.statusfile import PREFIX, directory
 
 WORDS = 15_000_000
 
@@ -390,6 +391,8 @@ def test_supervisor_dies_and_its_workers_and_source_end(tmp_path):
     (part,) = tmp_path.glob("*.part")
     assert assert_counter_file(part, odd_bytes=(part.stat().st_size % 8)) == []
     shutil.rmtree(folders[0])
+    (note,) = Path(directory()).glob(f"{PREFIX}*-{Path(folders[0]).name}.json")
+    note.unlink()
 
 
 def test_supervisor_dies_and_the_caller_is_told_where_the_data_is(tmp_path):

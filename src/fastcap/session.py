@@ -74,6 +74,8 @@ class Session:
         Ask for SCHED_FIFO and locked memory in the reader.
     writes, analyses : bool
         Workers to have ready from the start.
+    outputs : int
+        Of ``tee``: as many of their workers.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Session:
         realtime: bool = False,
         writes: bool = True,
         analyses: bool = False,
+        outputs: int = 0,
     ) -> None:
         self.ring_bytes = ring_bytes
         self.folder = new_folder()
@@ -98,13 +101,12 @@ class Session:
         self._failure: FastcapError | None = None
         self._process = start_supervisor()
         self._channel = self._process.channel
-        self._send(
-            {
-                "op": "open", "folder": self.folder, "ring_bytes": ring_bytes, "label": label, "pid": os.getpid(),
-                "user": user_name(), "started": datetime.now().astimezone().isoformat(), "realtime": realtime,
-                "writes": writes, "analyses": analyses,
-            }
-        )  # fmt: skip
+        opening = {
+            "op": "open", "folder": self.folder, "ring_bytes": int(ring_bytes), "label": str(label),
+            "pid": os.getpid(), "user": user_name(), "started": datetime.now().astimezone().isoformat(),
+            "realtime": bool(realtime), "writes": writes, "analyses": analyses, "outputs": outputs,
+        }  # fmt: skip
+        self._send(opening, quick=True)
         threading.Thread(target=self._listen, name="fastcap-session", daemon=True).start()
         self.wait_for(lambda: self._opened, START_S)
         if not self._opened:
@@ -117,10 +119,10 @@ class Session:
 
     # -- talking ---------------------------------------------------------------------------------
 
-    def _send(self, message: Message, fds: Sequence[int] = ()) -> None:
+    def _send(self, message: Message, fds: Sequence[int] = (), *, quick: bool = False) -> None:
         try:
             with self._sending:
-                self._channel.send(message, fds)
+                self._channel.send(message, fds, quick=quick)
         except Closed as e:
             raise self._failure or WorkerError("the supervisor of this session is gone") from e
 

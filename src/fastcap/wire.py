@@ -2,14 +2,13 @@
 
 Data flow: controller <-> supervisor <-> workers, one socket pair each. Samples never pass here. A frame is
 a 4-byte little-endian length and that many bytes; its descriptors travel with its first byte. The bytes are JSON,
-or with the length's top bit `marshal`'s, between a supervisor and workers that start quickly because they import
-neither json nor what it needs.
+or with the length's top bit `marshal`'s: to supervisors and workers that start quickly because they import neither json
+nor what it needs.
 """
 
 from __future__ import annotations
 
 import _socket as socket  # what the module of that name adds would be a tenth of a worker's start
-import array
 import marshal
 import os
 import select
@@ -26,6 +25,7 @@ Message: TypeAlias = "dict[str, Any]"
 _LENGTH = struct.Struct("<I")
 _MARSHALLED = 1 << 31
 _MAX_FDS = 16
+_FD_BYTES = struct.calcsize("i")
 
 
 class Closed(Exception):  # noqa: N818 - the ordinary end of a conversation, not an error
@@ -70,19 +70,24 @@ class Channel:
         """Messages that could not be sent yet."""
         return len(self._outgoing)
 
-    def send(self, message: Message, fds: Sequence[int] = ()) -> None:
+    def send(self, message: Message, fds: Sequence[int] = (), *, quick: bool = False) -> None:
         """Send a message; descriptors are duplicated, the caller's stay open.
+
+        Parameters
+        ----------
+        quick : bool
+            By `marshal`, whatever the channel does: a message of nothing but Python's own types.
 
         Raises
         ------
         Closed
             The other side is gone.
         """
-        self._outgoing.append((self._frame({**message, "fds": len(fds)}), [os.dup(fd) for fd in fds]))
+        self._outgoing.append((self._frame({**message, "fds": len(fds)}, quick), [os.dup(fd) for fd in fds]))
         self.flush()
 
-    def _frame(self, message: Message) -> bytearray:
-        if self._quick and "numpy" not in sys.modules:  # whose numbers marshal takes for bytes
+    def _frame(self, message: Message, quick: bool) -> bytearray:
+        if quick or (self._quick and "numpy" not in sys.modules):  # whose numbers marshal takes for bytes
             body, mark = marshal.dumps(message), _MARSHALLED
         else:
             import json
@@ -94,7 +99,9 @@ class Channel:
         """Send what is kept, as far as the socket takes it."""
         while self._outgoing:
             frame, fds = self._outgoing[0]
-            rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+            rights = (
+                [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack(f"{len(fds)}i", *fds))] if fds else []
+            )
             try:
                 sent = self._sock.sendmsg([frame], rights)
             except BlockingIOError:
@@ -112,7 +119,7 @@ class Channel:
         """Take what has come; False when nothing is there."""
         try:
             data, ancillary, _, _ = self._sock.recvmsg(
-                1 << 16, socket.CMSG_SPACE(_MAX_FDS * 4), socket.MSG_CMSG_CLOEXEC
+                1 << 16, socket.CMSG_SPACE(_MAX_FDS * _FD_BYTES), socket.MSG_CMSG_CLOEXEC
             )
         except BlockingIOError:
             return False
@@ -120,9 +127,7 @@ class Channel:
             raise Closed(str(e)) from e
         for level, kind, payload in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-                fds = array.array("i")
-                fds.frombytes(payload[: len(payload) // fds.itemsize * fds.itemsize])
-                self._fds.extend(fds)
+                self._fds.extend(struct.unpack_from(f"{len(payload) // _FD_BYTES}i", payload))
         if not data:
             raise Closed("end of conversation")
         self._received += data

@@ -56,5 +56,10 @@ def main() -> None:
     _serve(channel, ring)
 
 
+def run() -> None:
+    """Be this worker's process."""
+    serve(main, quick=False)  # what the user's function imported may have an end of its own
+
+
 if __name__ == "__main__":
-    serve(main)
+    run()

@@ -9,11 +9,13 @@ from __future__ import annotations
 import fcntl
 import os
 import resource
-import signal
-import sys
+import select
+import time
 
+from fastcap._signals import signal
 from fastcap.errors import RingError
 from fastcap.wire import pair
+from fastcap.workers import argv_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -120,6 +122,12 @@ class Child:
         except ProcessLookupError:
             return
 
+    def ends_within(self, seconds: float) -> bool:
+        """Wait for it to be gone; False: it is still there then. A killed one may be stuck in the kernel."""
+        poller = select.poll()
+        poller.register(self.pidfd, select.POLLIN)
+        return bool(poller.poll(max(0.0, seconds) * 1000))
+
     def reap(self) -> int:
         """Take the exit status of a child that is gone: as `subprocess` gives it, -N for signal N."""
         if self.status is None:
@@ -139,21 +147,32 @@ class Worker(Child):
         Module name in `fastcap.workers`.
     ring_fds : sequence of int
         Descriptors of the ring's control, data and events, as this worker may have them.
+    said_fd : int
+        Where its standard output and error go.
     """
 
-    def __init__(self, role: str, ring_fds: Sequence[int]) -> None:
+    def __init__(self, role: str, ring_fds: Sequence[int], said_fd: int = 2) -> None:
         self.role = role
         self.ready = False
         self.recording = 0
         self.channel, theirs = pair(quick=True)
         null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-        argv = [sys.executable, "-P", "-m", f"fastcap.workers.{role}", "3", "4", "5", "6"]
+        argv = argv_of(f"fastcap.workers.{role}", "3", "4", "5", "6")
         try:
-            pid = spawn(argv, [null, 2, 2, theirs.fileno(), *ring_fds])
+            pid = spawn(argv, [null, said_fd, said_fd, theirs.fileno(), *ring_fds])
         finally:
             os.close(null)
             theirs.close()
         super().__init__(role, pid)
+
+
+def reap(children: Sequence[Child], seconds: float) -> list[Child]:
+    """Wait for children to be gone and take their exit statuses; return those that are still there then."""
+    give_up_s = time.monotonic() + seconds
+    for child in children:
+        if child.status is None and child.ends_within(give_up_s - time.monotonic()):
+            child.reap()
+    return [child for child in children if child.status is None]
 
 
 class Source(Child):

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 
 from fastcap import report
 from fastcap._ring import SLOTS
+from fastcap._signals import signal
 from fastcap.errors import FastcapError
 from fastcap.wire import Message
 from fastcap.workers.children import Source, Worker
@@ -40,17 +40,28 @@ GIVE_UP_S = 60.0  # after the source's end, a destination that only fails is giv
 
 
 class Conductor:
-    """Conducts the recordings of one session."""
+    """Conducts the recordings of one session.
 
-    def __init__(self, supervisor: Supervisor) -> None:
+    Parameters
+    ----------
+    supervisor : Supervisor
+        Whose processes these are.
+    opening : dict
+        The session's ``open`` message.
+    workers : list of Worker
+        Those that the first recording needs: reader, splitter, and what else ``opening`` names.
+    """
+
+    def __init__(self, supervisor: Supervisor, opening: Message, workers: list[Worker]) -> None:
         self.s = supervisor
+        self.opening = opening
         self.recordings: list[Recording] = []
         self.queue: list[tuple[Message, list[int]]] = []
         self.keep_folder = False
-        self.reader: Worker
-        self.splitter: Worker
-        self.writers: list[Worker] = []  # warm ones
-        self.analysts: list[Worker] = []
+        self.reader, self.splitter, *warm = workers
+        self.writers = [worker for worker in warm if worker.role == "nas_writer"]
+        self.analysts = [worker for worker in warm if worker.role == "analysis"]
+        self.outputs = [worker for worker in warm if worker.role == "tee_out"]
         self.replacer = Replacer(self)
         self.hearing = Hearing(self)
         self.windows = WindowDesk(self)
@@ -58,21 +69,10 @@ class Conductor:
         self.lock: Any = None
         self.refused: list[str] = []
         self._waits_for_slots = False
+        if opening.get("realtime"):
+            supervisor.tell(self.reader, {"op": "realtime"})
 
     # -- workers ---------------------------------------------------------------------------------
-
-    def start_workers(self, message: Message) -> None:
-        """Start what the first recording needs, and no more: the rest comes when it runs."""
-        self.opening = message
-        self.reader = self.s.spawn("reader")
-        self.splitter = self.s.spawn("splitter")
-        if message.get("realtime"):
-            self.s.tell(self.reader, {"op": "realtime"})
-        if message.get("writes"):
-            self.writers.append(self.s.spawn("nas_writer"))
-        if message.get("analyses"):
-            self.analysts.append(self.s.spawn("analysis"))
-        self.replacer.self_test()
 
     def warm_up(self) -> None:
         """Have a successor ready for whatever a recording took or a death would need."""
@@ -86,7 +86,7 @@ class Conductor:
 
     def take(self, role: str) -> Worker:
         """Return a warm worker of this role, or a new one."""
-        pool = {"nas_writer": self.writers, "analysis": self.analysts}.get(role, [])
+        pool = {"nas_writer": self.writers, "analysis": self.analysts, "tee_out": self.outputs}[role]
         return pool.pop() if pool else self.s.spawn(role)
 
     # -- beginning -------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ class Conductor:
             r.waiting_for.add("analysis")
             self.s.tell(r.analysis, {"op": "record", "recording": r.id, **r.spec["analysis"]})
         for index, fd in enumerate(output_fds):
-            worker = self.s.spawn("tee_out")
+            worker = self.take("tee_out")
             worker.recording = r.id
             r.outputs.append(worker)
             r.waiting_for.add(f"output{index}")
@@ -188,7 +188,7 @@ class Conductor:
         """Open the source's way in and hand it to the reader; it comes back here if that is not up yet."""
         if r.over or not self.reader.ready:
             return
-        if self.s.ring.ready < self.s.ring.first:
+        if self.s.ring.ready < (1 if r.spec["can_wait"] else self.s.ring.first):
             self.s.loop.later(ALLOCATING_S, lambda: self.start_reader(r))
             return
         if r.source_fd < 0:

@@ -11,7 +11,7 @@ import hashlib
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from concurrent.futures import ThreadPoolExecutor
     from typing import Any
 
     from fastcap._ring import Slot, View
@@ -63,11 +63,16 @@ class Digest:
     def add(self, data: Any) -> None:
         """Take in the file's next bytes; they are not kept."""
         view = memoryview(data)
+        self._add_to_index(view)
+        if self._hash is not None:
+            self._add_to_hash(view)
+
+    def _add_to_index(self, view: memoryview) -> None:
         if self.index is None:
             self.index = self._make_index()
         self.index.add(view)
-        if self._hash is None:
-            return
+
+    def _add_to_hash(self, view: memoryview) -> None:
         while view.nbytes:
             room = self.block_bytes - self._hashed_bytes % self.block_bytes
             self._hash.update(view[:room])
@@ -84,19 +89,29 @@ class Digest:
         if (view := self._next(slot, position, size)) is not None:
             self.add(view)
 
-    def take_beside(self, slot: Slot, position: int, size: int) -> Future[None] | None:
-        """As `take`, of a large piece and in the second thread; call nothing else until that is done.
+    def take_beside(self, slot: Slot, position: int, size: int) -> Callable[[], None] | None:
+        """As `take`, of a large piece and in the second thread; call nothing else but what is returned, which ends it.
 
+        With a checksum the index is made then, by the calling thread: writing and that take about as long as sha256.
         The piece counts as taken in whether or not it can be written: what is written later is the same bytes.
         """
         global _thread
-        if size < BESIDE_BYTES or (view := self._next(slot, position, size)) is None:
+        if size < BESIDE_BYTES or (taken := self._next(slot, position, size)) is None:
             return None
+        view = memoryview(taken)
         if _thread is None:
             from concurrent.futures import ThreadPoolExecutor  # costs more to import than most writers need
 
             _thread = ThreadPoolExecutor(1)
-        return _thread.submit(self.add, view)
+        if self._hash is None:
+            return _thread.submit(self._add_to_index, view).result
+        hashed = _thread.submit(self._add_to_hash, view)
+
+        def finish() -> None:
+            self._add_to_index(view)
+            hashed.result()
+
+        return finish
 
     def _next(self, slot: Slot, position: int, size: int) -> View | None:
         first, end = self.position, position + size

@@ -341,5 +341,10 @@ def main() -> None:
     _serve(channel, ring)
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Be this worker's process."""
     serve(main)
+
+
+if __name__ == "__main__":
+    run()

@@ -210,29 +210,25 @@ class Recording:
 
     def clock_sample(self, at_ns: int, words: int) -> None:
         """Note how many source words had come by when: the splitter's sample, kept over its death."""
-        from fastcap.clock import ClockRecorder
-
+        if self.word_bytes == 1:
+            return  # any bytes: there is no rate to compare with
         if self.clock is None:
+            from fastcap.clock import ClockRecorder
+
             self.clock = ClockRecorder()
         self.clock.add(at_ns, words)
 
     def clock_report(self) -> dict[str, Any]:
         """Return measured rate, drift and the board's estimated loss; None where too short to tell."""
-        from fractions import Fraction
+        e = None
+        if self.clock is not None and self.rate:
+            from fractions import Fraction
 
-        from fastcap.clock import ClockEstimate
-
-        e = (
-            ClockEstimate()
-            if self.clock is None or not self.rate
-            else self.clock.estimate(Fraction(*self.rate))
-        )
+            e = self.clock.estimate(Fraction(*self.rate))
+        clock, board = ("rate_hz", "drift_ppm"), ("estimated_words_lost", "detectable_words")
         return {
-            "clock": {"rate_hz": e.rate_hz, "drift_ppm": e.drift_ppm},
-            "board": {
-                "estimated_words_lost": e.estimated_words_lost,
-                "detectable_words": e.detectable_words,
-            },
+            "clock": {key: getattr(e, key, None) for key in clock},
+            "board": {key: getattr(e, key, None) for key in board},
         }
 
     def take_event(self, event: Event) -> None:

@@ -8,7 +8,6 @@ slot's cursor; an output's from what the kernel says was written; the analysis b
 from __future__ import annotations
 
 import os
-import signal
 import time
 
 from fastcap._ring import SLOTS
@@ -31,7 +30,7 @@ class Replacer:
     def __init__(self, conductor: Conductor) -> None:
         self.c = conductor
         self.spare: Worker | None = None
-        self.counts_exact = True
+        self._counts_exact: bool | None = None
         self.output_fds: dict[int, tuple[int, int]] = {}
         self.slots: dict[int, int] = {}
         self._waits_for_spare: Recording | None = None
@@ -55,10 +54,19 @@ class Replacer:
 
     # -- the reader ------------------------------------------------------------------------------
 
-    def self_test(self) -> None:
-        """See whether this kernel counts a child's reads so that a zombie's count is exact."""
-        ours, theirs = os.pipe()
-        pid = os.fork()
+    @property
+    def counts_exact(self) -> bool:
+        """Whether this kernel counts a child's reads so that a zombie's count is exact: tried out, once."""
+        if self._counts_exact is None:
+            self._counts_exact = self._self_test()
+        return self._counts_exact
+
+    def _self_test(self) -> bool:
+        try:
+            ours, theirs = os.pipe()
+            pid = os.fork()
+        except OSError:
+            return False  # then nothing is known
         if pid == 0:
             os.read(ours, 3)
             os._exit(0)
@@ -68,7 +76,7 @@ class Replacer:
             os.write(theirs, b"abc")
             os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
             after = _rchar(path)
-            self.counts_exact = before is not None and after is not None and after - before == 3
+            return before is not None and after is not None and after - before == 3
         finally:
             os.waitpid(pid, 0)
             os.close(ours)
@@ -184,6 +192,8 @@ class Replacer:
         elif worker.role == "tee_out" and worker.pid in self.output_fds:
             self._output_died(worker)
         elif worker.role == "tee_out":
+            if worker in self.c.outputs:
+                self.c.outputs.remove(worker)
             self.free_slots_of(worker.pid)  # it may have died before it left
 
     def free_slots_of(self, pid: int) -> None:
@@ -312,6 +322,8 @@ def _left_of_analysis(r: Recording, dead: Worker) -> dict[str, Any]:
 
 
 def _how(status: int) -> str:
+    import signal
+
     return f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
 
 

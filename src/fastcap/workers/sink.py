@@ -188,10 +188,10 @@ class Sink:
             self._put_prefix()
         offset = len(self.prefix) + position - self.position
         digest = self.digest
-        beside = None if digest is None else digest.take_beside(self.slot, position, size)
+        finish = None if digest is None else digest.take_beside(self.slot, position, size)
         done, start, took = write_at(self.slot, self.fd, position, size, offset, self._hold())
-        if beside is not None:
-            beside.result()
+        if finish is not None:
+            finish()
         self._note(self.write_s, start, took)
         self.dirty = True
         if done <= 0:

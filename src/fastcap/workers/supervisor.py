@@ -11,26 +11,34 @@ from __future__ import annotations
 import heapq
 import os
 import select
-import signal
 import sys
-import threading
 import time
+from _thread import allocate_lock, start_new_thread  # threading would be a fifth of a start
 
 from fastcap._ring import Ring, now_ns
+from fastcap._signals import signal
 from fastcap.errors import FastcapError, RingError
 from fastcap.events import EventReader
 from fastcap.wire import Channel, Closed, Message
-from fastcap.workers.children import Worker, allow_files
-from fastcap.workers.conduct import Conductor
-from fastcap.workers.statusfile import StatusFile
+from fastcap.workers.children import Worker, allow_files, reap
+from fastcap.workers.relay import Relay
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fastcap.workers.conduct import Conductor
+    from fastcap.workers.statusfile import StatusFile
+
 FIRST_BYTES = 32 << 20  # ready before the first byte, and all that is used while consumers keep up
 STEP_BYTES = 16 << 20
+FIRST_STEP_BYTES = 4 << 20
 STATUS_S = 1.0
+ENDING_S, USERS_S = (
+    0.5,
+    8.0,
+)  # how long workers are waited for that were told to end, and those with a user's code
+TOLD_S = 0.5
 _MOST_FDS = 1 << 20
 
 
@@ -85,10 +93,13 @@ class Supervisor:
         self.loop = Loop()
         self.workers: list[Worker] = []
         self.closing = False
-        self.finished = False
-        self._whole = threading.Event()  # the whole ring is wished for
+        self.finished = self.left = False
+        self._allocating = False
+        self._unwished = allocate_lock()  # held until the whole ring is wished for
+        self._unwished.acquire()
         self.folder = ""
         self.notices: list[str] = []
+        self.relay = Relay()
 
     # -- the session ---------------------------------------------------------------------------------
 
@@ -110,20 +121,27 @@ class Supervisor:
         self.data_ro = os.open("data", readonly, dir_fd=self.dir_fd)
         self.events_ro = os.open("events", readonly, dir_fd=self.dir_fd)
         self.log = EventReader(self.ring)
-        self.conductor = Conductor(self)
-        self.conductor.start_workers(message)
-        self.status = StatusFile(message, self.folder)  # last: what fails before leaves none behind
+        first = [self.spawn(role) for role in _roles(message)]
         self._start_allocator()
+
+        from fastcap.workers.conduct import Conductor  # while the workers come up: they need not wait for it
+        from fastcap.workers.statusfile import StatusFile
+
+        self.conductor: Conductor = Conductor(self, message, first)
+        self.status: StatusFile = StatusFile(
+            message, self.folder
+        )  # last: what fails before leaves none behind
 
     def use_whole_ring(self) -> None:
         """Have all of the ring's memory made ready: a source that cannot wait may need it at any moment."""
-        self._whole.set()
-        if not self._allocator.is_alive():  # done; or it failed once, and there may be room now
+        if self._unwished.locked():
+            self._unwished.release()
+        if not self._allocating:  # done; or it failed once, and there may be room now
             self._start_allocator()
 
     def _start_allocator(self) -> None:
-        self._allocator = threading.Thread(target=self._allocate, daemon=True)
-        self._allocator.start()
+        self._allocating = True
+        start_new_thread(self._allocate, ())
 
     def _allocate(self) -> None:
         """Allocate in the background. A failure ends the capture, all that arrived is safe.
@@ -132,23 +150,30 @@ class Supervisor:
         it, a failure there costs nothing but the growth.
         """
         while self.ring.ready < self.capacity and not self.finished:
-            growing = self.ring.ready >= self.ring.first
-            if growing:
-                self._whole.wait()
+            upto = self.ring.ready + STEP_BYTES
+            if self.ring.ready < self.ring.first:
+                upto = min(upto if self.ring.ready else FIRST_STEP_BYTES, self.ring.first)
+            else:
+                with self._unwished:
+                    pass
             try:
-                self.ring.allocate(self.ring.ready + STEP_BYTES)
+                self.ring.allocate(upto)
             except RingError as e:
                 self.notices.append(str(e))
-                if not growing or not self.conductor.sources_can_wait():
-                    self.loop.later(0.0, self.conductor.out_of_memory)
-                return
+                self.loop.later(0.0, self._lacks_memory)
+                break
+        self._allocating = False
+
+    def _lacks_memory(self) -> None:
+        if self.ring.ready < self.ring.first or not self.conductor.sources_can_wait():
+            self.conductor.out_of_memory()
 
     def spawn(self, role: str) -> Worker:
         """Start a worker with the descriptors that its role may have, and watch it."""
         writable = role == "reader"
         data = self.ring.data_fd if writable else self.data_ro
         log = self.ring.events_fd if role == "splitter" else self.events_ro
-        worker = Worker(role, [self.ring.control_fd, data, log])
+        worker = Worker(role, [self.ring.control_fd, data, log], self.relay.fd)
         self.workers.append(worker)
         self.loop.watch(worker.channel.fileno(), lambda: self._hear(worker))
         self.loop.watch(worker.pidfd, lambda: self._gone(worker))
@@ -248,6 +273,7 @@ class Supervisor:
 
     def _leave(self) -> None:
         """End at once, as after a second Ctrl-C; the folder stays for recovery."""
+        self.left = True
         self.conductor.kill_all()
         self.status.close(left_behind=True)
         self.finished = True
@@ -260,9 +286,7 @@ class Supervisor:
         kept = self.conductor.keep_folder
         self.status.close(left_behind=kept)
         if not kept:
-            import shutil
-
-            shutil.rmtree(self.folder, ignore_errors=True)
+            _remove(self.folder)
         self.say({"op": "closed", "folder": self.folder if kept else None})
 
     # -- running -----------------------------------------------------------------------------------------
@@ -288,13 +312,39 @@ class Supervisor:
             self._finish_if_idle()
 
     def end_workers(self) -> None:
-        """Close the workers' sockets, which ends them, and wait for that."""
+        """Close the workers' sockets, which ends them, and wait for that; a killed one that stays is left behind.
+
+        A writer in a call to a destination that does not answer cannot end, and must hold nobody.
+        """
         for worker in self.workers:
             worker.channel.close()
         if self.ring.truncated() is None:
             self.ring.command()
-        for worker in self.workers:
-            worker.reap()
+        if not self.left:
+            reap([w for w in self.workers if w.role == "analysis"], USERS_S)
+        if stuck := reap(self.workers, ENDING_S):
+            for child in stuck:
+                child.kill()
+            reap(stuck, ENDING_S)
+        self.relay.end(TOLD_S)
+
+
+def _roles(message: Message) -> list[str]:
+    """Return what the first recording of a session needs, and no more: the rest comes when it runs."""
+    asked = [role for role, key in (("nas_writer", "writes"), ("analysis", "analyses")) if message.get(key)]
+    return ["reader", "splitter", *asked, *["tee_out"] * message.get("outputs", 0)]
+
+
+def _remove(folder: str) -> None:
+    """Remove a session's folder. What shutil would import first takes longer."""
+    try:
+        for name in os.listdir(folder):
+            os.unlink(os.path.join(folder, name))
+        os.rmdir(folder)
+    except OSError:
+        import shutil
+
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def main() -> None:
@@ -313,9 +363,7 @@ def main() -> None:
     try:
         supervisor.open(got[0])
     except (FastcapError, OSError) as e:
-        import shutil
-
-        shutil.rmtree(got[0]["folder"], ignore_errors=True)
+        _remove(got[0]["folder"])
         controller.send({"op": "failed", "error": "RingError", "text": str(e)})
         return
     supervisor.say({"op": "open", "pid": os.getpid(), "capacity": supervisor.capacity, "at_ns": now_ns()})
@@ -325,5 +373,11 @@ def main() -> None:
         supervisor.end_workers()
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Be the supervisor's process."""
     main()
+    os._exit(0)  # the interpreter's own end is nothing to whoever waits for this one
+
+
+if __name__ == "__main__":
+    run()
