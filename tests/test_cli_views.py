@@ -147,3 +147,42 @@ def test_command_that_is_ended_says_so_and_leaves_nothing_half_done(
     assert (ended.status, ended.json) == (130, {"error": "interrupted", "exit_status": 130})
     assert ended.error == "fastcap: interrupted"
     assert [path.name for path in tmp_path.iterdir()] == ["long.bin"]
+
+
+# -- where the words begin -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("payload", [None, "8n+8", "8n", "none"])
+def test_payload_says_where_the_words_begin(
+    cli: CommandLine, captured: Path, tmp_path: Path, payload: str | None
+) -> None:
+    path = tmp_path / "run.bin"
+    raw = captured.read_bytes()
+    words = len(raw) // 8 if payload == "none" else 100_000
+    counted = int.from_bytes(raw[:2], "little") + (payload == "8n")  # the magic word is counted, too
+    path.write_bytes(counted.to_bytes(2, "little") + raw[2:])
+    how = () if payload is None else ("--payload", payload)
+
+    assert cli("info", path, "--json", *how).json["words"] == words
+    assert cli("index", path, "--json", *how).json["files"][0]["words"] == words
+    assert cli("export", path, "--to", tmp_path / "all.npz", "--what", "q", *how).status == 0
+    with np.load(tmp_path / "all.npz") as values:
+        assert len(values["q_counts"]) == words
+    drawn = cli("plot", path, "-o", tmp_path / "all.png", *how)
+    rate_is_known = payload != "none"
+    assert (drawn.status == 0, (tmp_path / "all.png").exists()) == (rate_is_known, rate_is_known)
+
+
+def test_words_without_a_header_are_read_when_that_is_said(cli: CommandLine, tmp_path: Path) -> None:
+    path = tmp_path / "bare.bin"
+    np.arange(1000, dtype="<u8").tofile(path)
+
+    for command in (("info", path), ("export", path, "--to", tmp_path / "no.npz"), ("index", path)):
+        refused = cli(*command)
+        assert refused.status == 1
+        assert "magic word" in refused.error
+    assert "--payload none" in cli("index", path).error
+    assert cli("info", path, "--payload", "none", "--json").json["words"] == 1000
+    wrong = cli("info", path, "--payload", "8n+9")
+    assert wrong.status == 2
+    assert "8n+9" in wrong.error

@@ -245,8 +245,16 @@ def test_a_window_beyond_the_trace_is_refused():
     for window in [("2s",), (0, "1.01s"), ("0.5s", 0.51)]:
         with pytest.raises(ValueError, match="not within this trace of 1 s"):
             tr.window(*window)
+    with pytest.raises(ValueError, match="from 2 s on is not within"):
+        tr.window("2s")
     with pytest.raises(ValueError, match="is not a time"):
         tr.window(-1)
+
+
+def test_a_window_is_given_as_timedelta_or_a_number_of_numpys():
+    tr = Trace.from_words(spiral(100), sample_rate=100)
+
+    assert np.array_equal(tr.window(timedelta(milliseconds=300), np.float32(0.2)).words, tr[30:50].words)
 
 
 GAPS = (Gap(10, 10, 5, "ring"), Gap(25, 30, 7, "ring"), Gap(25, 37, 3, "ring"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import timedelta
 from fractions import Fraction
 
 import numpy as np
@@ -87,6 +88,8 @@ def test_size_that_is_unclear_is_refused(wrong):
         (0.1, Fraction(1, 10)),
         (Fraction(1, 3), Fraction(1, 3)),
         (np.float64(0.1), Fraction(1, 10)),
+        (np.float32(2.1), Fraction(21, 10)),
+        (timedelta(days=2, microseconds=1), Fraction(172_800_000_001, 10**6)),
         ("0", 0),
     ],
 )
@@ -95,7 +98,8 @@ def test_duration_is_exact(text, seconds):
 
 
 @pytest.mark.parametrize(
-    "wrong", ["5m", "5MIN", "1h30min", "1e10", "3 weeks", float("nan"), float("inf"), 1e10]
+    "wrong",
+    ["5m", "5MIN", "1h30min", "1e10", "3 weeks", float("nan"), float("inf"), 1e10, True, [1], timedelta(-1)],
 )
 def test_duration_that_is_unclear_is_refused(wrong):
     with pytest.raises(ValueError, match="30s, 500ms"):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-from fastcap.sidecar import Gap
+    from fastcap.sidecar import Gap
 
 
 def file_word(gaps: Sequence[Gap], word: int) -> int:
@@ -29,6 +31,8 @@ def source_words(
     behind_gap : bool
         What a word right behind a gap means: itself, or the place right before the gap.
     """
+    import numpy as np
+
     lost: NDArray[np.int64] = np.cumsum([0, *(gap.words_lost for gap in gaps)], dtype=np.int64)
     before = [gap.file_word for gap in gaps]
     passed = np.searchsorted(before, file_words, side="right" if behind_gap else "left")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from fastcap._stored import Stored
+from functools import cached_property
+from typing import TYPE_CHECKING
+
 from fastcap._tracefile import Facts, open_words
 from fastcap.errors import StreamFormatError
-from fastcap.index import BlockIndex
 from fastcap.sidecar import Gap
+
+if TYPE_CHECKING:
+    from fastcap._stored import Stored
+    from fastcap.index import BlockIndex
 
 
 class Origin:
@@ -15,12 +20,18 @@ class Origin:
     def __init__(self, stored: Stored, facts: Facts) -> None:
         self.stored = stored
         self.facts = facts
-        self.index = BlockIndex(stored, facts.path, beside=facts.usual)
+
+    @cached_property
+    def index(self) -> BlockIndex:
+        """The rows of the words' blocks, looked for when they are first wanted."""
+        from fastcap.index import BlockIndex
+
+        return BlockIndex(self.stored, self.facts.path, beside=self.facts.usual)
 
     @property
     def words(self) -> int:
         """How many words there are."""
-        return int(self.stored.words.size)
+        return self.stored.count
 
     def source_word(self, word: int) -> int:
         """Return the source's index of ``word``, lost ones counted; both from the file's first word.

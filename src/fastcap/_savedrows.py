@@ -61,7 +61,7 @@ class SavedRows:
             check_head(self.head, status.st_mtime_ns, stored.file_bytes, stored.offset, stored.mtime_ns)
         except ValueError as error:
             raise UnfitError(str(error)) from error
-        total = stored.words.size
+        total = stored.count
         self.count = (
             self.head.rows if self.head.words == total else min(self.head.words, total) // BLOCK_WORDS
         )
@@ -100,7 +100,7 @@ class SavedRows:
         for block in sorted({round(at) for at in np.linspace(0, self.count - 1, min(self.count, _SAMPLES))}):
             (row,) = rows = self.read(block, block + 1)
             begin = block * BLOCK_WORDS
-            words = stored.read(begin, min(begin + BLOCK_WORDS, stored.words.size))
+            words = stored.read(begin, min(begin + BLOCK_WORDS, stored.count))
             before = int(stored.read(begin - 1, begin).view(np.int64)[0] >> 48) if block else None
             if carry_of(row).last_m != before or not same_rows(rows, rows_of(words, carry_of(row))):
                 raise UnfitError(f"its row {block} is not that of the file's words from {begin} on")

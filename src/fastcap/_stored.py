@@ -1,7 +1,8 @@
 """The words of a trace where they are stored: mapped from a file, or in memory.
 
 A mapped file that becomes shorter kills whoever touches what is gone. What reads through `Stored.read` asks
-the kernel for the pages first, and gets an error instead.
+the kernel for the pages first, and gets an error instead. A file is mapped without numpy, which its words need:
+importing that takes longer than everything else that opens a trace.
 """
 
 from __future__ import annotations
@@ -9,14 +10,18 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-
-import numpy as np
-from numpy.typing import NDArray
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from fastcap.errors import StreamFormatError
 
-Words = NDArray[np.uint64]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Words = NDArray[np.uint64]
 
 WORD_BYTES = 8
 PIECE_WORDS = 1 << 18
@@ -24,17 +29,21 @@ _MADV_POPULATE_READ = 22  # Linux 5.14: read the pages now, and fail rather than
 _PAGE = mmap.ALLOCATIONGRANULARITY
 
 
-class Stored:
-    """Words in memory.
+class Stored(ABC):
+    """Words in memory, or of a file: see `Mapped`.
 
     Attributes
     ----------
-    words : (n,) uint64
-        All of them, read-only where they are a file's.
+    count : int
+        How many words there are.
     """
 
-    def __init__(self, words: Words) -> None:
-        self.words = words
+    count: int
+
+    @property
+    @abstractmethod
+    def words(self) -> Words:
+        """All words, ``(count,) uint64``, read-only where they are a file's."""
 
     def read(self, begin: int, end: int) -> Words:
         """Return words ``begin`` to ``end``, in memory."""
@@ -45,8 +54,25 @@ class Stored:
         for at in range(begin, end, PIECE_WORDS):
             yield self.read(at, min(end, at + PIECE_WORDS))
 
+    @abstractmethod
     def release(self, begin: int, end: int) -> None:
         """Say that words ``begin`` to ``end`` will not be needed soon."""
+
+
+class InMemory(Stored):
+    """Words of an array, which is kept, not copied."""
+
+    def __init__(self, words: Words) -> None:
+        self.count = int(words.size)
+        self._words = words
+
+    @property
+    def words(self) -> Words:
+        """The array."""
+        return self._words
+
+    def release(self, begin: int, end: int) -> None:
+        """Do nothing: the array is the caller's."""
 
 
 class Mapped(Stored):
@@ -69,12 +95,17 @@ class Mapped(Stored):
         self.file_bytes = status.st_size
         self.mtime_ns = status.st_mtime_ns
         self.device, self.inode = status.st_dev, status.st_ino
-        count = max(0, self.file_bytes - offset) // WORD_BYTES
-        self._mapping = mmap.mmap(fd, self.file_bytes, prot=mmap.PROT_READ) if count else None
+        self.count = max(0, self.file_bytes - offset) // WORD_BYTES
+        self._mapping = mmap.mmap(fd, self.file_bytes, prot=mmap.PROT_READ) if self.count else None
+
+    @cached_property
+    def words(self) -> Words:
+        """All words, ``(count,) uint64``: a read-only view of the mapping."""
+        import numpy as np
+
         if self._mapping is None:
-            super().__init__(np.empty(0, np.uint64))
-        else:
-            super().__init__(np.frombuffer(self._mapping, "<u8", count, offset).view(np.uint64))
+            return np.empty(0, np.uint64)
+        return np.frombuffer(self._mapping, "<u8", self.count, self.offset).view(np.uint64)
 
     def is_unchanged(self) -> bool:
         """Tell whether the file is as it was opened, or has only grown."""

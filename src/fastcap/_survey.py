@@ -26,6 +26,7 @@ from fastcap.units import parse_duration_s
 if TYPE_CHECKING:
     from fastcap.sidecar import Gap
     from fastcap.trace import Trace
+    from fastcap.units import Duration
 
 COLUMNS = 2000
 _BREAKS = 200  # gaps at which columns are cut; smaller ones lie inside a column
@@ -34,9 +35,7 @@ _PIECE_WORDS = 1 << 19
 _STEP_WORDS = 1 << 20
 
 
-def survey(
-    trace: Trace, start: str | float | Fraction | None, duration: str | float | Fraction | None
-) -> Survey:
+def survey(trace: Trace, start: Duration | None, duration: Duration | None) -> Survey:
     """Look at a trace, or at a window of it.
 
     Raises

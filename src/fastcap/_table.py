@@ -19,6 +19,7 @@ from fastcap.units import parse_rate_hz
 
 if TYPE_CHECKING:
     from fastcap.trace import Trace
+    from fastcap.units import Duration
 
 _BLOCK_WORDS = 1 << 16
 
@@ -64,8 +65,8 @@ class Table:
         self,
         trace: Trace,
         what: Sequence[str] | None,
-        start: str | float | Fraction | None,
-        duration: str | float | Fraction | None,
+        start: Duration | None,
+        duration: Duration | None,
         rate: str | float | Fraction | None,
     ) -> None:
         if start is not None or duration is not None:

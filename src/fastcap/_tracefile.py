@@ -13,9 +13,17 @@ import msgspec
 from fastcap._stored import Mapped
 from fastcap.errors import StreamFormatError
 from fastcap.sidecar import Gap, exact_gaps, load_sidecar, sidecar_path
-from fastcap.stream import ONLY_BINARY, PAYLOADS, WORD_BYTES, Header, header_bytes, parse_header
+from fastcap.stream import (
+    NO_HEADER,
+    ONLY_BINARY,
+    PAYLOADS,
+    WORD_BYTES,
+    Header,
+    check_payload,
+    header_bytes,
+    parse_header,
+)
 
-NO_HEADER = "none"  # as payload: the words begin with the file
 _Sidecar = dict[str, Any] | None
 
 
@@ -62,10 +70,11 @@ def open_words(path: str, payload: str | None) -> tuple[Mapped, Facts]:
     ValueError
         ``payload`` is unknown.
     """
-    if payload not in (None, NO_HEADER, *PAYLOADS):
-        raise ValueError(f"payload {payload!r} is not one of {', '.join((*PAYLOADS, NO_HEADER))}")
+    check_payload(payload)
     if path.endswith((".sigmf-meta", ".index")):
         raise StreamFormatError(f"{path}: stands beside a trace file: name the .bin file")
+    if not path:
+        raise StreamFormatError("'' is no file; name a .bin file")
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise StreamFormatError(f"{path}: not a regular file; name a .bin file")
@@ -98,7 +107,7 @@ def _map(path: str, file: BinaryIO, sidecar: _Sidecar, payload: str | None) -> t
         rate=_rate(report.get("sample_rate_hz"), layout.header),
         start=_start(path, report.get("started"), layout.header),
         meta=report.get("meta") or {},
-        gaps=tuple(gap for gap in gaps if gap.file_word <= stored.words.size),
+        gaps=tuple(gap for gap in gaps if gap.file_word <= stored.count),
         first_word=core.get("fastcap:first_word", 0),
         problems=tuple(_problems(path, stored, layout, core, whole=payload is None)),
         payload=payload,
@@ -125,7 +134,8 @@ def _layout(path: str, file: BinaryIO, sidecar: _Sidecar, payload: str | None) -
     if stated not in (None, *(header_bytes(raw, reading) for reading in PAYLOADS)):
         raise StreamFormatError(
             f"{path}: its sidecar says that data begin at byte {stated}, its header that they do at {wanted}: "
-            f"one of them is another file's; say payload={PAYLOADS[0]!r} to believe the header"
+            f"one of them is another file's; say payload={PAYLOADS[0]!r} (--payload {PAYLOADS[0]}) to believe "
+            "the header"
         )
     return _parsed(path, raw + file.read(wanted - WORD_BYTES), payload or PAYLOADS[0], stated or wanted)
 
@@ -152,7 +162,7 @@ def _remedy(error: StreamFormatError, stated: int | None) -> str:
         return ""
     if stated is not None:
         return f"; but its sidecar says that data follow a header of {stated} bytes: is it another file's?"
-    return f"; say payload={NO_HEADER!r} if it was recorded without a header"
+    return f"; say payload={NO_HEADER!r} (--payload {NO_HEADER}) if it was recorded without a header"
 
 
 def _rate(reported_hz: float | None, header: Header | None) -> Fraction | None:
@@ -186,7 +196,7 @@ def _problems(path: str, stored: Mapped, layout: _Layout, core: dict[str, Any], 
         found.append(f"{path}: header: {layout.problem}")
     if not report:
         return found
-    size, captured, words = stored.file_bytes, report["bytes"], stored.words.size
+    size, captured, words = stored.file_bytes, report["bytes"], stored.count
     if size < captured:
         found.append(f"{path}: truncated: {size} bytes of the {captured} that were captured")
     elif size > captured:

@@ -10,7 +10,6 @@ import csv
 import os
 import zipfile
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +20,13 @@ from fastcap._table import TIME, Table
 from fastcap.errors import ConfigError
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
     import xarray
 
     from fastcap.trace import Trace
+    from fastcap.units import Duration
 
-Time = str | float | Fraction
 Progress = Callable[[int, int], object]
 
 
@@ -34,9 +35,9 @@ def export(
     path: str | os.PathLike[str],
     *,
     what: Sequence[str] | None = None,
-    start: Time | None = None,
-    duration: Time | None = None,
-    rate: Time | None = None,
+    start: Duration | None = None,
+    duration: Duration | None = None,
+    rate: str | float | Fraction | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Write values of a trace, or of a window of it, to a new file.
@@ -90,9 +91,9 @@ def to_xarray(
     trace: Trace,
     *,
     what: Sequence[str] | None = None,
-    start: Time | None = None,
-    duration: Time | None = None,
-    rate: Time | None = None,
+    start: Duration | None = None,
+    duration: Duration | None = None,
+    rate: str | float | Fraction | None = None,
 ) -> xarray.Dataset:
     """Return values of a trace as a Dataset in memory: coordinate ``time`` in seconds, units as attributes.
 

@@ -50,7 +50,7 @@ class BlockIndex:
     """
 
     def __init__(self, stored: Stored, path: str | None = None, *, beside: bool = True) -> None:
-        self._words = int(stored.words.size)
+        self._words = stored.count
         self.blocks = -(-self._words // BLOCK_WORDS)
         self._stored = stored
         self._path = path

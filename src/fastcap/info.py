@@ -11,13 +11,13 @@ from typing import Any
 from fastcap._indexfile import index_state
 from fastcap.errors import StreamFormatError
 from fastcap.sidecar import WORD_BYTES, exact_gaps, load_sidecar, sidecar_path
-from fastcap.stream import Header, header_bytes, parse_header
+from fastcap.stream import NO_HEADER, PAYLOADS, Header, check_payload, header_bytes, parse_header
 
 _SHOWN = 8  # gaps and stalls in a listing
 
 
-def file_info(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return what is known of a file without reading its data.
+def file_info(path: str | os.PathLike[str], *, payload: str | None = None) -> dict[str, Any]:
+    """Return what is known of a file without reading its data; ``payload`` as for `fastcap.load`.
 
     Keys whose value is not known are None; those from ``complete`` on are known from the sidecar only.
     ``sidecar_problem`` and ``index_problem`` say why one that is there could not be used.
@@ -26,19 +26,24 @@ def file_info(path: str | os.PathLike[str]) -> dict[str, Any]:
     ------
     StreamFormatError
         The file cannot be read, is empty, or has neither a header nor a sidecar that says where data begin.
+    ValueError
+        ``payload`` is unknown.
     """
     path = Path(path)
-    raw, status = _head(path)
+    check_payload(payload)
+    reading = payload or PAYLOADS[0]
+    raw, status = _head(path, reading)
     size = status.st_size
     sidecar, problem = _sidecar(path)
     core = sidecar["global"] if sidecar else {}
     report: dict[str, Any] = core.get("fastcap:report", {})
-    header, header_problem = _header(raw)
-    if header is None and sidecar is None:
+    header, header_problem = _header(raw, reading)
+    if header is None and header_problem is not None and sidecar is None:
         raise StreamFormatError(f"{path}: {header_problem}")
     # data may begin inside what is taken for the header: the capture knew, its option said so
     begin = header.header_bytes if header else 0
-    begin = sidecar["captures"][0].get("core:header_bytes", 0) if sidecar else begin
+    if sidecar and payload is None:
+        begin = sidecar["captures"][0].get("core:header_bytes", 0)
     rate_hz = _rate(report.get("sample_rate_hz"), header)
     words, odd = divmod(max(0, size - begin), WORD_BYTES)
     gaps = exact_gaps(report) if sidecar else []
@@ -65,7 +70,7 @@ def file_info(path: str | os.PathLike[str]) -> dict[str, Any]:
     }
 
 
-def _head(path: Path) -> tuple[bytes, os.stat_result]:
+def _head(path: Path, payload: str) -> tuple[bytes, os.stat_result]:
     """Return the file's header, or what is there of it, and the file's size and times."""
     if path.exists() and not path.is_file():
         raise StreamFormatError(f"{path}: not a regular file; name a .bin file")
@@ -74,7 +79,7 @@ def _head(path: Path) -> tuple[bytes, os.stat_result]:
             status = os.fstat(file.fileno())
             raw = file.read(WORD_BYTES)
             try:
-                wanted = header_bytes(raw)
+                wanted = header_bytes(raw, payload) if payload != NO_HEADER else None
             except StreamFormatError:
                 wanted = None  # parse_header() says so, unless the sidecar knows better
             return raw + file.read((wanted or WORD_BYTES) - WORD_BYTES), status
@@ -82,12 +87,14 @@ def _head(path: Path) -> tuple[bytes, os.stat_result]:
         raise StreamFormatError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _header(raw: bytes) -> tuple[Header | None, str | None]:
-    """Return the header, or why there is none."""
+def _header(raw: bytes, payload: str) -> tuple[Header | None, str | None]:
+    """Return the header, or why there is none; neither where there is to be none."""
     if not raw:
         return None, "the file is empty"
+    if payload == NO_HEADER:
+        return None, None
     try:
-        return parse_header(raw), None
+        return parse_header(raw, payload), None
     except StreamFormatError as error:
         return None, str(error)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,16 +19,15 @@ if TYPE_CHECKING:
     from fastcap.overview import Overview
     from fastcap.sidecar import Gap
     from fastcap.trace import Trace
-
-Time = str | float | Fraction
+    from fastcap.units import Duration
 
 
 def plot_trace(
     trace: Trace,
     path: str | os.PathLike[str] | None = None,
     *,
-    start: Time | None = None,
-    duration: Time | None = None,
+    start: Duration | None = None,
+    duration: Duration | None = None,
 ) -> Figure:
     """Draw a trace of any size, in fixed memory; every word counts in the envelopes.
 
@@ -69,10 +67,16 @@ def plot_file(
     path: str | os.PathLike[str],
     png: str | os.PathLike[str] | None = None,
     *,
-    start: Time | None = None,
-    duration: Time | None = None,
+    start: Duration | None = None,
+    duration: Duration | None = None,
+    payload: str | None = None,
 ) -> Path | None:
     """Draw a file; without ``png`` open a window, or, where there is no display, write ``NAME.png`` beside it.
+
+    Parameters
+    ----------
+    payload : str, optional
+        As for `fastcap.load`.
 
     Returns
     -------
@@ -87,7 +91,9 @@ def plot_file(
     from fastcap.trace import load
 
     canvas = _canvas()
-    figure = _drawn(canvas, load(path), start, duration, windowed=png is None and _has_display())
+    figure = _drawn(
+        canvas, load(path, payload=payload), start, duration, windowed=png is None and _has_display()
+    )
     if png is None and canvas.has_window(figure):
         from matplotlib import pyplot
 
@@ -130,7 +136,9 @@ def save_overview(
     return _save(figure, Path(png))
 
 
-def _drawn(canvas: Any, trace: Trace, start: Time | None, duration: Time | None, *, windowed: bool) -> Any:
+def _drawn(
+    canvas: Any, trace: Trace, start: Duration | None, duration: Duration | None, *, windowed: bool
+) -> Any:
     from fastcap._caption import facts_of
     from fastcap._picture import SIZE_INCHES, draw
     from fastcap._survey import survey

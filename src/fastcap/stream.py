@@ -35,6 +35,7 @@ WORD_BYTES = 8
 MAX_HEADER_BYTES = WORD_BYTES * (0xFFFF + 1)
 ONLY_BINARY = "only binary output (-b) is supported"
 PAYLOADS = ("8n+8", "8n")  # where data start: after n words of text, or n counts the magic word
+NO_HEADER = "none"  # a file's words begin with it
 
 _MAGIC = bytes.fromhex("efcdab563412")  # what follows n_lo n_hi
 _COMMAND = "# command line:"
@@ -65,6 +66,17 @@ class Header(msgspec.Struct, frozen=True):
     def sample_rate_hz(self) -> Fraction:
         """Words per second, exactly."""
         return word_rate_hz(self.base_rate_hz, self.skip)
+
+
+def check_payload(payload: str | None) -> None:
+    """Refuse what is no way to read a file's header.
+
+    Raises
+    ------
+    ValueError
+    """
+    if payload not in (None, NO_HEADER, *PAYLOADS):
+        raise ValueError(f"payload {payload!r} is not one of {', '.join((*PAYLOADS, NO_HEADER))}")
 
 
 def header_bytes(prefix: bytes, payload: str = "8n+8") -> int | None:

@@ -7,38 +7,36 @@ the first word of the file whatever window is asked for; the file's index says w
 
 from __future__ import annotations
 
-import logging
 import math
 import operator
 import os
-from collections.abc import Mapping, Sequence
-from datetime import datetime
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from fastcap._envelope import TraceEnvelope, envelope
+from fastcap._criteria import SINGLE_MODE_TURNS, TRANSIENT_WORDS
 from fastcap._gaps import file_word
 from fastcap._origin import Origin, opened, reopened
-from fastcap._stored import Stored, Words
+from fastcap._stored import InMemory
 from fastcap._tracefacts import TraceFacts
 from fastcap._tracefile import Facts
-from fastcap._values import Floats, phase_into, radius_into, split_into, update_stats
-from fastcap.sidecar import Gap
-from fastcap.stats import SINGLE_MODE_TURNS, TRANSIENT_WORDS, TraceStats
-from fastcap.stream import Header
 from fastcap.units import parse_duration_s
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    import numpy as np
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
+    from fastcap._envelope import TraceEnvelope
+    from fastcap._stored import Words
+    from fastcap._values import Floats
+    from fastcap.sidecar import Gap
     from fastcap.spectrum import Psd
-
-logger = logging.getLogger(__name__)
-
-Time = str | float | Fraction
+    from fastcap.stats import TraceStats
+    from fastcap.stream import Header
+    from fastcap.units import Duration
 
 
 class Trace(TraceFacts):
@@ -75,12 +73,12 @@ class Trace(TraceFacts):
         ValueError
             ``words`` is no one-dimensional array of uint64.
         """
-        if words.ndim != 1 or words.dtype != np.uint64:
+        if words.ndim != 1 or words.dtype != "u8":
             raise ValueError(f"words are {words.dtype} of shape {words.shape}; give one-dimensional uint64")
         rate = Fraction(sample_rate) if sample_rate is not None else header.sample_rate_hz if header else None
         start = start or (header.start if header else None)
         facts = Facts(header=header, rate=rate, start=start, meta=dict(meta or {}), gaps=tuple(gaps))
-        return cls(Origin(Stored(words), facts), 0, words.size)
+        return cls(Origin(InMemory(words), facts), 0, words.size)
 
     def __repr__(self) -> str:
         rate = "unknown rate" if self.sample_rate is None else f"{self.sample_rate_hz:.10g} Hz"
@@ -95,12 +93,10 @@ class Trace(TraceFacts):
     def __reduce__(self) -> tuple[Any, ...]:
         facts = self._origin.facts
         if facts.path is None:
-            return _from_memory, (
-                np.ascontiguousarray(self._origin.stored.words),
-                facts,
-                self._begin,
-                self._end,
-            )
+            import numpy as np
+
+            words = np.ascontiguousarray(self._origin.stored.words)
+            return _from_memory, (words, facts, self._begin, self._end)
         name = os.path.abspath(facts.path)
         return _from_file, (name, facts.payload, self._origin.words, self._begin, self._end)
 
@@ -113,12 +109,12 @@ class Trace(TraceFacts):
         begin, end, _ = index.indices(len(self))
         return Trace(self._origin, self._begin + begin, self._begin + max(begin, end))
 
-    def window(self, start: Time, duration: Time | None = None) -> Trace:
+    def window(self, start: Duration, duration: Duration | None = None) -> Trace:
         """Return the words sampled at ``start <= t < start + duration``, t from this window's first word.
 
         Parameters
         ----------
-        start, duration : str or number
+        start, duration : str, number or timedelta
             ``"1.5s"``, ``"5min"``, a number of seconds; a float means the decimal number that it prints as.
             Without ``duration``: to the end. Lost words take their time, but are not there.
 
@@ -137,7 +133,9 @@ class Trace(TraceFacts):
         begin = parse_duration_s(start) * rate
         end = Fraction(span) if duration is None else begin + parse_duration_s(duration) * rate
         if not begin <= end <= span:
-            asked = f"{float(begin / rate):.9g} s to {float(end / rate):.9g} s"
+            asked = (
+                f"{float(begin / rate):.9g} s {'on' if duration is None else f'to {float(end / rate):.9g} s'}"
+            )
             raise ValueError(
                 f"window from {asked} is not within this trace of {float(span / rate):.9g} s; "
                 "leave duration out to go to its end"
@@ -153,18 +151,25 @@ class Trace(TraceFacts):
 
     def i(self) -> NDArray[np.int32]:
         """Return I, ``(n,) int32``, ADC counts."""
-        return split_into(self._origin.stored, self._begin, self._end, 0, np.int32)
+        return self._field(0, "i4")
 
     def q(self) -> NDArray[np.int32]:
         """Return Q, ``(n,) int32``, ADC counts."""
-        return split_into(self._origin.stored, self._begin, self._end, 1, np.int32)
+        return self._field(1, "i4")
 
     def m(self) -> NDArray[np.int16]:
         """Return M, ``(n,) int16``: whole turns modulo 2**16, as they are in the words."""
-        return split_into(self._origin.stored, self._begin, self._end, 2, np.int16)
+        return self._field(2, "i2")
+
+    def _field(self, which: int, dtype: str) -> NDArray[Any]:
+        from fastcap._values import split_into
+
+        return split_into(self._origin.stored, self._begin, self._end, which, dtype)
 
     def radius(self, out: Floats | None = None) -> Floats:
         """Return the radius, ``(n,) float64``, ADC counts, into ``out`` if given."""
+        from fastcap._values import radius_into
+
         return radius_into(self._origin.stored, self._begin, self._end, out)
 
     def phase(self, out: Floats | None = None, *, rate: str | float | Fraction | None = None) -> Any:
@@ -188,6 +193,8 @@ class Trace(TraceFacts):
             if out is not None:
                 raise ValueError("out is for the phase of every word; leave it out with rate")
             return phase_at(self, rate)
+        from fastcap._values import phase_into
+
         carry = self._origin.index.carry_before(self._begin)
         return phase_into(self._origin.stored, self._begin, self._end, out, carry)
 
@@ -201,6 +208,8 @@ class Trace(TraceFacts):
         ValueError
             ``columns`` is not above 0.
         """
+        from fastcap._envelope import envelope
+
         columns = operator.index(columns)
         if columns < 1:
             raise ValueError(f"{columns} columns cannot hold a trace; give at least 1")
@@ -226,6 +235,10 @@ class Trace(TraceFacts):
         ValueError
             A value is negative.
         """
+        from fastcap._values import update_stats
+        from fastcap.stats import TraceStats
+
+        skip_words = operator.index(skip_words)
         if skip_words < 0:
             raise ValueError(f"a start-up transient of {skip_words} words: give 0 or more")
         stored, begin = self._origin.stored, self._begin
@@ -252,8 +265,8 @@ class Trace(TraceFacts):
         self,
         path: str | os.PathLike[str] | None = None,
         *,
-        start: Time | None = None,
-        duration: Time | None = None,
+        start: Duration | None = None,
+        duration: Duration | None = None,
     ) -> Figure:
         """Draw this window, or a part of it; see `fastcap.plot.plot_trace`."""
         from fastcap.plot import plot_trace
@@ -262,7 +275,7 @@ class Trace(TraceFacts):
 
 
 def _from_memory(words: Words, facts: Facts, begin: int, end: int) -> Trace:
-    return Trace(Origin(Stored(words), facts), begin, end)
+    return Trace(Origin(InMemory(words), facts), begin, end)
 
 
 def _from_file(path: str, payload: str | None, words: int, begin: int, end: int) -> Trace:
@@ -295,6 +308,9 @@ def load(path: str | bytes | os.PathLike[str], *, payload: str | None = None) ->
     opened; `Trace.problems` says so, and so does a logged warning.
     """
     origin = opened(os.fsdecode(path), payload)
-    for problem in origin.facts.problems:
-        logger.warning("%s", problem)
+    if origin.facts.problems:
+        from logging import getLogger
+
+        for problem in origin.facts.problems:
+            getLogger(__name__).warning("%s", problem)
     return Trace(origin, 0, origin.words)

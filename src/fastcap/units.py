@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 from fastcap._messages import shown
 
 if TYPE_CHECKING:
+    from datetime import timedelta
     from fractions import Fraction
+
+    Duration = str | float | Fraction | timedelta
 
 __all__ = [
     "format_duration",
@@ -87,7 +90,7 @@ def parse_rate_hz(value: str | float | Fraction) -> Fraction:
     return number * factor
 
 
-def parse_duration_s(value: str | float | Fraction) -> Fraction:
+def parse_duration_s(value: Duration) -> Fraction:
     """Return a time in seconds, exactly; a bare number is seconds.
 
     Raises
@@ -95,7 +98,12 @@ def parse_duration_s(value: str | float | Fraction) -> Fraction:
     ValueError
         ``value`` is no time, negative, or above 10**9 s.
     """
-    number, unit = _split(value, _DURATION_FORMS)
+    from datetime import timedelta
+
+    if isinstance(value, timedelta):
+        number, unit = _split(value // timedelta(microseconds=1), _DURATION_FORMS)[0], "us"
+    else:
+        number, unit = _split(value, _DURATION_FORMS)
     if unit in _PER_SECOND:
         number /= _PER_SECOND[unit]
     elif unit and unit not in _SECONDS:
@@ -111,6 +119,7 @@ def _split(value: Any, forms: str) -> tuple[Fraction, str]:
     """Return number and unit, or refuse."""
     import re
     from fractions import Fraction
+    from numbers import Number, Rational
 
     if isinstance(value, str):
         match = re.fullmatch(_NUMBER, value.strip())
@@ -118,10 +127,10 @@ def _split(value: Any, forms: str) -> tuple[Fraction, str]:
             raise _refused(value, forms)
         return Fraction(match[1]), match[2]
     try:
-        if isinstance(value, bool):
+        if isinstance(value, bool) or not isinstance(value, Number):
             raise TypeError
-        # a float means the decimal number that it prints as: 0.1 is a tenth
-        number = Fraction(str(float(value)) if isinstance(value, float) else value)
+        # a float, numpy's too, means the decimal number that it prints as: 0.1 is a tenth
+        number = Fraction(value if isinstance(value, Rational) else str(value))
     except (TypeError, ValueError) as error:
         raise _refused(value, forms) from error
     if number < 0:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from fastcap.cli import COMPLETE
-from fastcap.commands.root import debug_option, json_option
+from fastcap.commands.root import debug_option, json_option, payload_option
 
 
 @click.command(epilog="Example:  fastcap export run.bin --to run.nc --start 5min --duration 30s --rate 400Hz")
@@ -19,9 +19,12 @@ from fastcap.commands.root import debug_option, json_option
 @click.option("--start", metavar="T", help="Where the window begins, such as 5min; default: FILE's start.")
 @click.option("--duration", metavar="T", help="How long it is; default: to FILE's end.")
 @click.option("--rate", metavar="RATE", help="Decimate the phase to this rate, such as 400Hz.")
+@payload_option
 @json_option
 @debug_option
-def export(file: str, to: str, what: str | None, as_json: bool, **window: str | None) -> int:
+def export(
+    file: str, to: str, what: str | None, payload: str | None, as_json: bool, **window: str | None
+) -> int:
     """Write FILE's values with their times and units; a file that exists is never overwritten."""
     from fastcap.export import export as write
     from fastcap.trace import load
@@ -29,7 +32,7 @@ def export(file: str, to: str, what: str | None, as_json: bool, **window: str | 
     bar = _Bar(to)
     names = None if what is None else [name.strip() for name in what.split(",")]
     try:
-        made = write(load(file), to, what=names, progress=bar.update, **window)
+        made = write(load(file, payload=payload), to, what=names, progress=bar.update, **window)
     finally:
         bar.close()
     if as_json:

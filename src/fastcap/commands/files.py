@@ -10,18 +10,19 @@ from typing import Any
 import click
 
 from fastcap.cli import COMPLETE, FAILED
-from fastcap.commands.root import debug_option, json_option
+from fastcap.commands.root import debug_option, json_option, payload_option
 
 
 @click.command(epilog="Example:  fastcap info /mnt/nas/run/2026-11-22T10:00:00.123456.bin")
 @click.argument("file")
+@payload_option
 @json_option
 @debug_option
-def info(file: str, as_json: bool) -> int:
+def info(file: str, payload: str | None, as_json: bool) -> int:
     """Tell what FILE holds: header, rate, length, losses, stalls, settings."""
     from fastcap.info import file_info, format_info
 
-    found = file_info(file)
+    found = file_info(file, payload=payload)
     click.echo(json.dumps(found) if as_json else format_info(found))
     return COMPLETE
 

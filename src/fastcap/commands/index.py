@@ -10,16 +10,17 @@ import msgspec
 
 from fastcap.cli import COMPLETE, FAILED
 from fastcap.commands.files import _bar
-from fastcap.commands.root import debug_option, json_option
+from fastcap.commands.root import debug_option, json_option, payload_option
 from fastcap.errors import FastcapError
 from fastcap.units import format_duration, format_rate
 
 
 @click.command(epilog="Example:  fastcap index /mnt/nas/run/*.bin")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@payload_option
 @json_option
 @debug_option
-def index(files: tuple[str, ...], as_json: bool) -> int:
+def index(files: tuple[str, ...], payload: str | None, as_json: bool) -> int:
     """Make the index of each FILE, or what is missing of it.
 
     The index, NAME.index beside NAME.bin, says of every block of words how often the phase has rolled over
@@ -32,7 +33,8 @@ def index(files: tuple[str, ...], as_json: bool) -> int:
     for file in files:
         bar = _bar(file)
         try:
-            results.append(msgspec.to_builtins(build_index(file, progress=bar.update if bar else None)))
+            made = build_index(file, payload=payload, progress=bar.update if bar else None)
+            results.append(msgspec.to_builtins(made))
         except FastcapError as error:  # the other files get theirs all the same
             results.append({"path": file, "error": str(error)})
         finally:

@@ -7,7 +7,7 @@ import json
 import click
 
 from fastcap.cli import COMPLETE
-from fastcap.commands.root import debug_option, json_option
+from fastcap.commands.root import debug_option, json_option, payload_option
 
 
 @click.command(epilog="Example:  fastcap plot run.bin -o run.png --start 5min --duration 30s")
@@ -23,13 +23,14 @@ from fastcap.commands.root import debug_option, json_option
     "--start", metavar="T", help="Where the part to draw begins, such as 5min; default: FILE's start."
 )
 @click.option("--duration", metavar="T", help="How long it is; default: to FILE's end.")
+@payload_option
 @json_option
 @debug_option
-def plot(file: str, output: str | None, start: str | None, duration: str | None, as_json: bool) -> int:
+def plot(file: str, output: str | None, as_json: bool, **how: str | None) -> int:
     """Draw FILE: phase, radius with its histogram, spectrum; gaps and stalls marked."""
     from fastcap.plot import plot_file
 
-    drawn = plot_file(file, output, start=start, duration=duration)
+    drawn = plot_file(file, output, **how)
     picture = None if drawn is None else str(drawn)
     if as_json:
         click.echo(json.dumps({"file": file, "picture": picture}))

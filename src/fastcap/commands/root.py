@@ -55,6 +55,11 @@ debug_option = click.option(
 )  # fastcap.cli takes it out of the arguments before click sees them
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 
+payload_option = click.option(
+    "--payload", type=click.Choice(["8n+8", "8n", "none"]),
+    help="What a header's n means, or that FILE has no header; default: what its sidecar says, else 8n+8.",
+)  # fmt: skip
+
 
 @click.group(
     cls=_Group,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fastcap.cli import COMPLETE
-from fastcap.commands.root import debug_option, json_option
+from fastcap.commands.root import debug_option, json_option, payload_option
 
 if TYPE_CHECKING:
     from fastcap.collection import TraceSet
@@ -49,9 +49,12 @@ _LEAST_PERIODS, _PERIODS = 4, 30  # of the band's lowest frequency in a segment
     "--results", metavar="DIR", help="Keep finished columns here; run again, it goes on with the rest."
 )
 @click.option("-o", "output", metavar="PNG", help="Where the picture goes (.png, .pdf, .svg).")
+@payload_option
 @json_option
 @debug_option
-def spectrogram(files: tuple[str, ...], output: str | None, as_json: bool, **options: Any) -> int:
+def spectrogram(
+    files: tuple[str, ...], output: str | None, payload: str | None, as_json: bool, **options: Any
+) -> int:
     """Draw the spectrum of the phase of FILE..., recordings of one board, over absolute time.
 
     A folder means the .bin files in it. Without -o: a window, or NAME.spectrogram.png beside the first file where
@@ -59,7 +62,7 @@ def spectrogram(files: tuple[str, ...], output: str | None, as_json: bool, **opt
     """
     from fastcap.collection import load_many
 
-    traces = load_many(files)
+    traces = load_many(files, payload=payload)
     found = _spectrogram(traces, **options)
     picture = _show(found, traces, output)
     told = {

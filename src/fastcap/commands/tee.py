@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 
+from fastcap._signals import signal
 from fastcap.cli import say
 from fastcap.errors import FastcapError
 
@@ -114,7 +114,8 @@ class Tee:
             from fastcap.units import parse_size
 
             wanted = parse_size(self.options.ring)
-        session = Session(checked_ring_bytes(wanted), label="tee: standard input", writes=False)
+        size = checked_ring_bytes(wanted)
+        session = Session(size, label="tee: standard input", writes=False, outputs=len(self.fds))
         self._catch_signals()
         recording = session.record(self._spec(), [0, *self.fds])
         self._let_go()
