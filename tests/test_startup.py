@@ -47,6 +47,18 @@ def test_worker_starts_without_slow_modules(role: str) -> None:
     assert "json" in modules("import json"), "the list is of modules as they are named"
 
 
+def test_trace_is_opened_without_numpy(tmp_path: Path) -> None:
+    trace = tmp_path / "t.bin"
+    with fc.open("sim://", ring="16MiB") as board:
+        board.record(samples=1000, to=trace)
+
+    loaded = modules(
+        f"import fastcap as fc; tr = fc.load({str(trace)!r}); assert len(tr) == 1000 and tr.header"
+    )
+    assert "fastcap.trace" in loaded
+    assert not loaded & {"numpy", "logging", "fastcap.index"}, "what only values need is imported with them"
+
+
 def test_supervisor_keeps_nothing_that_this_process_left_inheritable() -> None:
     ours, theirs = os.pipe()
     os.set_inheritable(theirs, True)

@@ -5,8 +5,6 @@ Public names are loaded on first use: importing the package is quick and starts 
 
 from __future__ import annotations
 
-from importlib import import_module
-
 __version__ = "0.1.0"
 
 _HOMES = {
@@ -104,6 +102,8 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'fastcap' has no attribute '{name}'")
+    from importlib import import_module
+
     value = getattr(import_module(f"fastcap.{_HOME[name]}"), name)
     globals()[name] = value
     return value

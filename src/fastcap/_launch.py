@@ -6,10 +6,10 @@ import atexit
 import os
 import select
 import stat
-import sys
 
 from fastcap.errors import RingError
 from fastcap.wire import pair
+from fastcap.workers import argv_of
 from fastcap.workers.children import Child, spawn
 
 
@@ -70,7 +70,7 @@ class SupervisorProcess(Child):
 
     def __init__(self) -> None:
         self.channel, theirs = pair()
-        argv = [sys.executable, "-P", "-m", "fastcap.workers.supervisor", "3"]
+        argv = argv_of("fastcap.workers.supervisor", "3")
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         try:
             out = 2 if _is_open(2) else null

@@ -6,12 +6,14 @@ through click (`fastcap.commands.root`), which imports only the command that was
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from types import FrameType
+
+from fastcap._signals import signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 COMPLETE, FAILED, USAGE, LOSSES, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -31,7 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if debug:
         args.remove("--debug")
     try:
-        return _dispatch(args)
+        status = _dispatch(args)
+        if argv is None and args[:1] == ["tee"] and status == COMPLETE:
+            os._exit(status)  # nothing is buffered here; a pipeline would wait for the interpreter's own end
+        return status
     except KeyboardInterrupt:
         return _failed("interrupted", INTERRUPTED, debug, args)
     except BrokenPipeError:
@@ -54,28 +59,11 @@ def _dispatch(args: list[str]) -> int:
         from fastcap._launch import prestart
 
         prestart()  # every 10 ms until the first byte count: the board may be running already
+    from fastcap.commands._interrupts import ended_as_by_ctrl_c
     from fastcap.commands.root import run
 
-    with _ended_as_by_ctrl_c(signal.SIGTERM, signal.SIGHUP):
+    with ended_as_by_ctrl_c(signal.SIGTERM, signal.SIGHUP):
         return run(args)
-
-
-@contextlib.contextmanager
-def _ended_as_by_ctrl_c(*signals: int) -> Iterator[None]:
-    """Let these signals, unless they are ignored, interrupt: what was begun is put right, and the end is told."""
-    import threading
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    here = threading.current_thread() is threading.main_thread()
-    wanted = [number for number in signals if here and signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, interrupt) for number in wanted}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _explained(error: Exception) -> tuple[str, int]:

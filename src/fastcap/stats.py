@@ -16,14 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastcap import words as fw
+from fastcap._criteria import SINGLE_MODE_TURNS, TRANSIENT_WORDS
 from fastcap.histograms import Histogram
 from fastcap.moments import RunningStats, finite
 from fastcap.spectrum import SEGMENT_WORDS, Psd, Welch, live_step_words
 
 __all__ = ["PERCENTILES", "SINGLE_MODE_TURNS", "TRANSIENT_WORDS", "RunningStats", "TraceStats"]
 
-TRANSIENT_WORDS = 12_000  # the board's start-up transient
-SINGLE_MODE_TURNS = 100.0
 PERCENTILES = (50, 75, 90, 100)
 PIECE_WORDS = 32_768  # that stay in cache
 _PHASE_WIDTH = 2.0**-26  # turns, of the finest bins: below the board's own resolution
