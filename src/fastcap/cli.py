@@ -6,6 +6,7 @@ through click (`fastcap.commands.root`), which imports only the command that was
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 
@@ -26,7 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv : sequence of str, optional
         Arguments without the program's name; default: this process's own.
     """
+    global _status
     _plug_closed()
+    if argv is None:
+        atexit.register(_end_as_told)  # the first to be registered is the last to run
     args = list(sys.argv[1:] if argv is None else argv)
     own = args[: args.index("--")] if "--" in args else args
     debug = "--debug" in own and own[:1] != ["sim"]
@@ -38,11 +42,28 @@ def main(argv: Sequence[str] | None = None) -> int:
             os._exit(status)  # nothing is buffered here; a pipeline would wait for the interpreter's own end
         return status
     except KeyboardInterrupt:
-        return _failed("interrupted", INTERRUPTED, debug, args)
+        _status = INTERRUPTED
+        return _failed("interrupted", _status, debug, args)
     except BrokenPipeError:
         return _die_of(signal.SIGPIPE)  # whoever reads our output has gone: end as any program would
     except Exception as error:
         return _failed(*_explained(error), debug, args)
+
+
+_status = COMPLETE
+
+
+def _end_as_told() -> None:
+    """End an interrupted command with its exit status.
+
+    Once a KeyboardInterrupt has passed through ``exec`` of a string, which imports are full of, the interpreter
+    ends by SIGINT, whoever caught it.
+    """
+    if _status == INTERRUPTED:
+        try:
+            sys.stdout.flush()
+        finally:
+            os._exit(INTERRUPTED)
 
 
 def _dispatch(args: list[str]) -> int:
@@ -59,10 +80,11 @@ def _dispatch(args: list[str]) -> int:
         from fastcap._launch import prestart
 
         prestart()  # every 10 ms until the first byte count: the board may be running already
-    from fastcap.commands._interrupts import ended_as_by_ctrl_c
-    from fastcap.commands.root import run
+    from fastcap.commands._interrupts import ended_by
 
-    with ended_as_by_ctrl_c(signal.SIGTERM, signal.SIGHUP):
+    with ended_by(signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        from fastcap.commands.root import run
+
         return run(args)
 
 

@@ -6,13 +6,13 @@ next starting while the last still drains -> reports, pictures, exit status.
 
 from __future__ import annotations
 
-import contextlib
 import json
 from typing import Any
 
 import click
 
 from fastcap.commands._arguments import CaptureCommand
+from fastcap.commands._interrupts import answered
 from fastcap.commands.root import debug_option, json_option
 
 _EXAMPLES = """\b
@@ -106,8 +106,10 @@ def _capture(request: Any, as_json: bool) -> int:
                 raise  # nothing was started
             outcome.error = error
         follower.done(outcome.captures)
-    with contextlib.suppress(KeyboardInterrupt):  # the captures are safe: only pictures are given up
+    try:
         outcome.draw()
+    except KeyboardInterrupt:  # the captures are safe: only pictures are given up
+        answered()
     return outcome.tell(as_json)
 
 
