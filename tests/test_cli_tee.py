@@ -51,6 +51,8 @@ CASES = {
     "unknown short option": "echo two | TEE -x a",
     "an argument where none belongs": "echo two | TEE --append=1 a",
     "a name with spaces": "echo two | TEE 'a b'",
+    "descriptors by name": "exec 3> three; seq 1000 | TEE /dev/fd/3 /dev/stdout | cksum",
+    "a process": "seq 100000 | TEE >(cksum > sum) > a; until [ -s sum ]; do :; done",
     "a fifo": "mkfifo f; cat f > copy & seq 100000 | TEE f | cksum; wait",
 }  # fmt: skip
 OWN_WORDS = {  # one line each, where tee has several

@@ -1,7 +1,8 @@
 """``fastcap tee``: tee(1), but with a ring between its input and its outputs.
 
-Flow: open the outputs as tee does; hand standard input and all outputs to a session and let go of them
-here; diagnose each output that fails, when it does; end as tee would: by exit status, or by the signal.
+Flow: open the outputs as tee does, but wait for none that takes long (`_tee_files`); hand standard input and all
+outputs to a session and let go of them here; diagnose each output that fails, when it does; end as tee would: by exit
+status, or by the signal.
 Neither click nor numpy is imported: a pipeline waits for this.
 """
 
@@ -13,6 +14,7 @@ import os
 from fastcap._signals import signal
 from fastcap.cli import say
 from fastcap.errors import FastcapError
+from fastcap.wire import let_go
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
+    from fastcap.commands._tee_files import Files
     from fastcap.commands._tee_options import TeeOptions
 
 RING_BYTES = 256 << 20
@@ -32,7 +35,7 @@ STDOUT = "'standard output'"
 def run(args: Sequence[str]) -> int:
     """Copy standard input to standard output and files; return the exit status."""
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # opening a FIFO may take for ever
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # as the others, until there is something to finish
     if not {"--help", "--version"} & set(args):
         from fastcap._launch import prestart
 
@@ -63,19 +66,25 @@ class Tee:
         self.ok = True
         self.names = [STDOUT]
         self.fds = [1]
+        self.files: Files | None = None
         self.signals: list[int] = []
         self.broken = False  # an output's end is to end everything
-        self.diagnosed = 0
+        self.heard = 0  # of the session's outputs
+        self.over = 0  # outputs that nothing more goes to
 
     def run(self) -> int:
         """Open, copy, end."""
-        if not self._open_files():
-            return 1
+        self._catch_signals()
         try:
+            if not self._open_files():
+                return 1
             self._copy()
         except (FastcapError, ValueError) as error:
             say(f"fastcap tee: {error}")
             return 1
+        finally:
+            if self.files is not None:
+                self.files.leave()
         if self.signals:
             return _end_by(self.signals[0])
         if self.broken and self.options.mode is None:
@@ -88,10 +97,15 @@ class Tee:
             number = len(self.options.files)
             say(f"fastcap tee: {number} files are more than {MOST_FILES}; chain several fastcap tee")
             return False
-        how = os.O_APPEND if self.options.append else os.O_TRUNC
+        if not self.options.files:
+            return True
+        from fastcap.commands._tee_files import Files
+
+        self.files = Files()
+        how = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_APPEND if self.options.append else os.O_TRUNC)
         for name in self.options.files:
             try:
-                self.fds.append(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | how, 0o666))
+                self.fds.append(self.files.open(name, how, len(self.fds)))
                 self.names.append(name)
             except OSError as error:
                 self._diagnose(name, error.strerror)
@@ -116,7 +130,6 @@ class Tee:
             wanted = parse_size(self.options.ring)
         size = checked_ring_bytes(wanted)
         session = Session(size, label="tee: standard input", writes=False, outputs=len(self.fds))
-        self._catch_signals()
         recording = session.record(self._spec(), [0, *self.fds])
         self._let_go()
         self._follow(session, recording)
@@ -142,7 +155,7 @@ class Tee:
         os.dup2(null, 0)
         os.dup2(null, 1)
         for fd in (null, *self.fds[1:]):
-            os.close(fd)
+            let_go(fd)
 
     def _follow(self, session: Any, recording: Any) -> None:
         """Wait for the end; a signal or a broken output stops the reading: what was read is written."""
@@ -152,33 +165,46 @@ class Tee:
             if len(self.signals) > 1:
                 session.discard()
                 return
-            if not stopped and (self.signals or self.broken or self.diagnosed == len(self.fds)):
+            if not stopped and (self.signals or self.broken or self.over == len(self.fds)):
                 session.stop()
                 stopped = True
-            seen = (self.diagnosed, len(self.signals))
+            seen = (self.heard, len(self.signals))
             news = lambda seen=seen: recording.over or (len(recording.outputs), len(self.signals)) != seen  # noqa: E731
             session.wait_for(news, POLL_S)
-        self._diagnose_outputs(recording.outputs)
+        self._wait_for_files(recording)
+        session.close()
         if recording.error is not None and not stopped:
-            session.close()
             raise recording.error
         if recording.reports and (read_error := recording.reports[-1]["source"]["read_error"]):
             self._diagnose("read error", read_error)
-        session.close()
+
+    def _wait_for_files(self, recording: Any) -> None:
+        """Wait for what is copied to files; a signal ends that if nothing was read, a second one anyhow."""
+        enough = 2 if recording.reports and recording.reports[-1]["words"] else 1
+        while True:
+            self._diagnose_outputs(recording.outputs)
+            if self.files is None or not self.files.pending or len(self.signals) >= enough:
+                return
+            self.files.wait(POLL_S)
 
     def _diagnose_outputs(self, outputs: list[dict[str, Any]]) -> None:
         """Say which outputs failed since the last call, as the mode wants it."""
+        ends = [(output["index"], output["errno"]) for output in outputs[self.heard :]]
+        self.heard += len(ends)
+        if self.files is not None:
+            ends = [end for end in ends if not self.files.is_copied(end[0])] + self.files.ended()
+        for index, number in ends:
+            self.over += 1
+            if number:
+                self._failed(index, number)
+
+    def _failed(self, index: int, number: int) -> None:
         mode = self.options.mode
-        for output in outputs[self.diagnosed :]:
-            self.diagnosed += 1
-            number = output["errno"]
-            if not number:
-                continue
-            silent = number == errno.EPIPE and mode in (None, "warn-nopipe", "exit-nopipe")
-            if not silent:
-                self._diagnose(self.names[output["index"]], output["error"])
-            self.broken |= mode is None if number == errno.EPIPE else False
-            self.broken |= not silent and mode in ("exit", "exit-nopipe")
+        silent = number == errno.EPIPE and mode in (None, "warn-nopipe", "exit-nopipe")
+        if not silent:
+            self._diagnose(self.names[index], os.strerror(number))
+        self.broken |= mode is None if number == errno.EPIPE else False
+        self.broken |= not silent and mode in ("exit", "exit-nopipe")
 
     def _catch_signals(self) -> None:
         """End on a signal as tee does, but with all that was read written; ignored ones stay ignored."""

@@ -11,6 +11,7 @@ import os
 import time
 
 from fastcap._ring import SLOTS
+from fastcap.wire import let_go
 from fastcap.workers.children import Worker
 from fastcap.workers.recording import PREPARING, RUNNING, Recording
 
@@ -301,7 +302,7 @@ class Replacer:
         """Let the descriptor of a finished output go, so that its reader sees the end."""
         fd, _ = self.output_fds.pop(worker.pid)
         self.slots.pop(worker.pid, None)
-        os.close(fd)
+        let_go(fd)
 
 
 def _left_of_analysis(r: Recording, dead: Worker) -> dict[str, Any]:

@@ -6,6 +6,7 @@ with how far it came. A killed one is replaced at its start position plus what i
 
 from __future__ import annotations
 
+import errno
 import os
 
 from fastcap import events
@@ -49,7 +50,10 @@ def _serve(channel: Channel, ring: Ring, message: dict[str, Any], fd: int) -> No
         if error or (ring.ended_recording >= recording and position >= ring.framed):
             break
         channel.poll()
-    os.close(fd)
+    try:
+        os.close(fd)
+    except OSError as e:  # a disk may say only now that it could not write
+        error = error or e.errno or errno.EIO
     text = os.strerror(error) if error else None
     channel.send(
         {"op": "output", "recording": recording, "index": message["index"], "errno": error, "error": text}
