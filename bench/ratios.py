@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from decoding import by_numpy, signal
-from rings import CONSUMERS, flow_rate
+from rings import CONSUMERS, flow_rates
 from setting import GIB, MIB, fastcap_argv, programs
 
 from fastcap._decode import IndexBuilder
@@ -80,7 +80,7 @@ def pairs() -> Iterator[dict[str, tuple[Way, Way]]]:
             return run
 
         def blocks(mode: str) -> Way:
-            return lambda: flow_rate(c["ring"], mode, MIB, 2 * GIB, CONSUMERS)
+            return lambda: flow_rates(c["ring"], mode, MIB, 2 * GIB, CONSUMERS)[0]
 
         yield {
             "ring / no ring": (blocks("flow"), blocks("free")),

@@ -22,32 +22,35 @@ def ring(gib: float, rounds: int) -> Iterator[Figure]:
         for name, block in BLOCKS.items():
             yield from _flow(c["ring"], name, block, total, rounds)
         for consumers in range(1, MOST_CONSUMERS + 1):
-            rates = [flow_rate(c["ring"], "flow", MIB, total, consumers) for _ in range(rounds)]
+            rates = [flow_rates(c["ring"], "flow", MIB, total, consumers)[0] for _ in range(rounds)]
             rate = statistics.median(rates) / 1e9
             yield figure(f"ring: 1 MiB blocks, consumers: {consumers}", round(rate, 2), "GB/s")
 
 
 def _flow(program: str, name: str, block: int, total: int, rounds: int) -> Iterator[Figure]:
     """Return one block size's rate and its share of what is reached without the ring; in turn within each round."""
-    rates: dict[str, list[float]] = {"flow": [], "free": []}
+    rates: dict[str, list[tuple[float, float]]] = {"flow": [], "free": []}
     for _ in range(rounds):
         for mode, found in rates.items():
-            found.append(flow_rate(program, mode, block, total, CONSUMERS))
-    flow, free = (statistics.median(found) for found in rates.values())
-    each = " ".join(f"{rate / 1e9:.1f}" for rate in rates["flow"])
+            found.append(flow_rates(program, mode, block, total, CONSUMERS))
+    flow, free = (statistics.median(whole for whole, _ in found) for found in rates.values())
+    readers = statistics.median(read for _, read in rates["free"])
+    each = " ".join(f"{whole / 1e9:.1f}" for whole, _ in rates["flow"])
     least = 2.0 if block == SMALL else None
     yield figure(f"ring: {name} blocks", round(flow / 1e9, 2), "GB/s", least=least, detail=f"each {each}")
     least = 0.9 if block >= LARGE else None
-    detail = f"without: {free / 1e9:.1f} GB/s"
+    detail = f"without: {free / 1e9:.1f} GB/s; its readers were done at {readers / 1e9:.1f}"
     yield figure(
         f"ring: {name} blocks / without the ring", round(flow / free, 2), "", least=least, detail=detail
     )
 
 
-def flow_rate(program: str, mode: str, block: int, total: int, consumers: int) -> float:
-    """Run the program once; return its bytes a second."""
+def flow_rates(program: str, mode: str, block: int, total: int, consumers: int) -> tuple[float, float]:
+    """Run the program once; return bytes a second until all are done, and until the consumers are."""
     argv = [program, mode, str(block), str(total), str(consumers)]
-    return float(subprocess.run(argv, capture_output=True, text=True, check=True, timeout=300).stdout)
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=300)
+    whole, read = done.stdout.split()
+    return float(whole), float(read)
 
 
 def wake(count: int) -> Iterator[Figure]:

@@ -16,7 +16,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from rings import BLOCKS, MOST_CONSUMERS, flow_rate
+from rings import BLOCKS, MOST_CONSUMERS, flow_rates
 from setting import GIB, programs
 
 import fastcap as fc
@@ -37,7 +37,7 @@ def test_ring(benchmark: Any, program: str, block: str, consumers: int) -> None:
     """1 GiB from one process that fills blocks in place to others that read every word."""
     rates: list[float] = []
     benchmark.pedantic(
-        lambda: rates.append(flow_rate(program, "flow", BLOCKS[block], GIB, consumers)),
+        lambda: rates.append(flow_rates(program, "flow", BLOCKS[block], GIB, consumers)[0]),
         rounds=3,
         warmup_rounds=1,
     )
