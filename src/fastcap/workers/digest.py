@@ -1,7 +1,8 @@
 """What a file's bytes come to as they go by, in order: sha256, running checksums, the index.
 
 A writer that keeps up takes them in after each write, while they are in the cache. One that has fallen behind has
-them taken in by a second thread while the write is under way: neither waits for the other then.
+them taken in by two threads, one for the checksum and one for the index, while the write is under way: none waits
+for another then.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ BLOCK_BYTES = 1 << 20  # first distance of the running checksums by which verify
 MOST_BLOCKS = 4096  # beyond that every second one goes, and the distance doubles
 BESIDE_BYTES = 2 << 20  # of one write: more than a writer that keeps up ever has
 
-_thread: ThreadPoolExecutor | None = None
+_threads: ThreadPoolExecutor | None = None
 
 
 class Digest:
@@ -90,26 +91,24 @@ class Digest:
             self.add(view)
 
     def take_beside(self, slot: Slot, position: int, size: int) -> Callable[[], None] | None:
-        """As `take`, of a large piece and in the second thread; call nothing else but what is returned, which ends it.
+        """As `take`, of a large piece and in threads; call nothing else but what is returned, which awaits them.
 
-        With a checksum the index is made then, by the calling thread: writing and that take about as long as sha256.
         The piece counts as taken in whether or not it can be written: what is written later is the same bytes.
         """
-        global _thread
+        global _threads
         if size < BESIDE_BYTES or (taken := self._next(slot, position, size)) is None:
             return None
-        view = memoryview(taken)
-        if _thread is None:
+        if _threads is None:
             from concurrent.futures import ThreadPoolExecutor  # costs more to import than most writers need
 
-            _thread = ThreadPoolExecutor(1)
-        if self._hash is None:
-            return _thread.submit(self._add_to_index, view).result
-        hashed = _thread.submit(self._add_to_hash, view)
+            _threads = ThreadPoolExecutor(2)
+        view = memoryview(taken)
+        ways = [self._add_to_index] if self._hash is None else [self._add_to_hash, self._add_to_index]
+        under_way = [_threads.submit(way, view) for way in ways]
 
         def finish() -> None:
-            self._add_to_index(view)
-            hashed.result()
+            for each in under_way:
+                each.result()
 
         return finish
 
