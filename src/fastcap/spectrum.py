@@ -118,6 +118,8 @@ class Welch:
         self._detrend = detrend
         self._power = np.zeros(segment_words // 2 + 1)
         self._segment = np.empty(segment_words)
+        self._radians = np.empty(segment_words)  # kept, as fresh pages would take as long as the arithmetic
+        self._squares = np.empty((2, self._power.size))
         self._filled = 0
         self._to_skip = 0  # words before the next segment begins
 
@@ -143,14 +145,20 @@ class Welch:
 
     def _transform(self) -> None:
         """Add the segment's power, and keep what it shares with the next one."""
-        radians = (self._segment - self._segment[0]) * (2 * np.pi)  # first of all the million turns go
+        radians = self._radians
+        np.subtract(self._segment, self._segment[0], out=radians)  # first of all the million turns go
+        radians *= 2 * np.pi
         if self._detrend == "constant":
             radians -= radians.mean()
         else:
-            radians = _scipy_signal().detrend(radians)
+            radians[:] = _scipy_signal().detrend(radians)
         radians *= self._window
         transform = np.fft.rfft(radians)
-        self._power += transform.real**2 + transform.imag**2
+        power, imaginary = self._squares
+        np.square(transform.real, out=power)
+        np.square(transform.imag, out=imaginary)
+        power += imaginary
+        self._power += power
         self.segments += 1
         kept = max(0, self.segment_words - self.step_words)
         self._segment[:kept] = self._segment[self.segment_words - kept :]
