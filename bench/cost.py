@@ -9,8 +9,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from setting import MIB, Figure, figure, folder, pipe, workers
 
@@ -18,6 +19,7 @@ import fastcap as fc
 
 ROLES = ("reader", "splitter", "nas_writer", "supervisor")
 ENGINE = ROLES[:3]
+EVERYTHING = (*ENGINE, "analysis")
 RATE_BYTES_PER_S = 16e6
 RING = "64MiB"
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -26,10 +28,10 @@ _RING_FILE = re.compile(r"/fastcap-[^/]*/.*/")
 
 
 def cpu(seconds: float, to: str | None) -> Iterator[Figure]:
-    """Record at 2 MHz with sha256 and without; compare with ``tee`` writing the same stream to a file."""
+    """Record at 2 MHz with sha256, without, and with statistics; ``tee`` writes the same stream to a file."""
     sums = {}
     for checksum in ("sha256", "none"):
-        share, private = _recording(seconds, checksum, to)
+        share, private = _recording(seconds, to, ROLES, "&pattern=counter", checksum=checksum)
         sums[checksum] = sum(share[role] for role in ENGINE)
         each = ", ".join(f"{role} {share[role]:.2f}" for role in ROLES)
         most = 5.0 if checksum == "sha256" else None
@@ -43,6 +45,10 @@ def cpu(seconds: float, to: str | None) -> Iterator[Figure]:
     alone = RATE_BYTES_PER_S / _sha256_bytes_per_s() * 100
     of_it = f"hashlib alone, in one call on 64 MiB: {alone:.2f}"
     yield figure("cpu: sha256's share", round(sums["sha256"] - sums["none"], 2), "% of a core", detail=of_it)
+    share, _ = _recording(seconds, to, EVERYTHING, "", statistics=True)
+    each = ", ".join(f"{role} {share[role]:.2f}" for role in EVERYTHING)
+    label = "cpu: everything together, sha256 and live statistics"
+    yield figure(label, round(sum(share.values()), 2), "% of a core", most=8.0, detail=each)
     yield figure("cpu: tee FILE", round(_tee(seconds, to), 2), "% of a core")
 
 
@@ -62,26 +68,26 @@ def _pids(role: str) -> list[int]:
     return [int(Path(f"/proc/{first}/stat").read_text().rpartition(")")[2].split()[1])]
 
 
-def _recording(seconds: float, checksum: str, to: str | None) -> tuple[dict[str, float], dict[str, int]]:
+def _recording(
+    seconds: float, to: str | None, roles: Sequence[str], pattern: str, **how: Any
+) -> tuple[dict[str, float], dict[str, int]]:
     """Return each role's share of a core in percent, spares included, and its largest private memory."""
-    with folder(to) as place, fc.open("sim://?rate=2MHz&pattern=counter", ring=RING) as board:
+    with folder(to) as place, fc.open(f"sim://?rate=2MHz{pattern}", ring=RING) as board:
         length_s = seconds + 2 * SETTLE_S + 1
-        recorder = threading.Thread(
-            target=board.record, args=(length_s, place), kwargs={"checksum": checksum}
-        )
+        recorder = threading.Thread(target=board.record, args=(length_s, place), kwargs=how)
         recorder.start()
         while not workers("nas_writer"):
             time.sleep(0.05)
         while board.session is None or not any(r.running for r in list(board.session.recordings.values())):
             time.sleep(0.05)
         time.sleep(SETTLE_S)
-        pids = {role: _pids(role) for role in ROLES}
+        pids = {role: _pids(role) for role in roles}
         before, start_s = {role: cpu_s(p) for role, p in pids.items()}, time.monotonic()
         time.sleep(seconds)
         after, took_s = {role: cpu_s(p) for role, p in pids.items()}, time.monotonic() - start_s
         private = {role: max(_private_bytes(pid) for pid in p) for role, p in pids.items()}
         recorder.join()
-    return {role: (after[role] - before[role]) / took_s * 100 for role in ROLES}, private
+    return {role: (after[role] - before[role]) / took_s * 100 for role in roles}, private
 
 
 def _private_bytes(pid: int) -> int:

@@ -191,9 +191,9 @@ def test_only_other_windows_need_scipy():
 
 
 def test_a_live_spectrum_takes_at_most_so_many_segments_a_second():
-    assert live_step_words(Fraction(200_000)) == 32_768
-    assert live_step_words(Fraction(10_000_000)) == 1_000_000
-    assert live_step_words(Fraction(20_000_000, 3)) == 666_667
+    assert live_step_words(Fraction(100_000)) == 32_768
+    assert live_step_words(Fraction(10_000_000)) == 2_000_000
+    assert live_step_words(Fraction(20_000_000, 3)) == 1_333_334
 
 
 def test_it_unpacks_like_scipys():

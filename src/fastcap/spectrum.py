@@ -27,7 +27,7 @@ Floats = NDArray[np.float64]
 
 SEGMENT_WORDS = 1 << 16
 REPORT_POINTS = 512
-LIVE_SEGMENTS_PER_S = 10  # of 65,536 words each: about 1 % of a core
+LIVE_SEGMENTS_PER_S = 5  # of 65,536 words each: about half a percent of a core
 _PIECE_WORDS = 1 << 15
 
 

@@ -52,7 +52,7 @@ class TraceStats:
     rate : Fraction or float, optional
         Words per second; with it there is a spectrum.
     segment_words, step_words : int, optional
-        Of the spectrum: see `fastcap.spectrum.Welch`. Default: ten segments a second, which costs next to
+        Of the spectrum: see `fastcap.spectrum.Welch`. Default: five segments a second, which costs next to
         nothing; `fastcap.spectrum.psd` takes all.
     tolerance_turns : float
         Of `single_mode`.

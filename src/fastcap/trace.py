@@ -220,7 +220,7 @@ class Trace(TraceFacts):
     ) -> TraceStats:
         """Return statistics of radius, phase, I and Q, in constant memory: what a capture's live ones are.
 
-        Their spectrum takes ten segments a second; `psd` takes all.
+        Their spectrum takes five segments a second; `psd` takes all.
 
         Parameters
         ----------
