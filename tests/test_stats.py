@@ -229,10 +229,10 @@ def test_options_that_make_no_sense_are_refused(options, message):
         TraceStats(**options)
 
 
-def test_the_spectrum_takes_ten_segments_a_second_unless_told_otherwise():
+def test_the_spectrum_takes_five_segments_a_second_unless_told_otherwise():
     words = wild(40_000)
 
-    assert of(words, rate=1e5, segment_words=1024).psd.segments == 4
+    assert of(words, rate=1e5, segment_words=1024).psd.segments == 2
     assert of(words, rate=1e5, segment_words=1024, step_words=512).psd.segments == 77
     assert of(words).psd is None
 
