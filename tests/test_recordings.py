@@ -436,9 +436,10 @@ def test_device_is_refused_while_it_is_read_and_free_while_the_file_drains(tmp_p
     assert not (tmp_path / "2.bin.part").exists()
 
 
-def test_time_that_the_pipe_stood_full_is_counted(tmp_path):
+@pytest.mark.parametrize("chunk", [4096, 2056])  # a page each; half a page, whose rest stays empty
+def test_time_that_the_pipe_stood_full_is_counted(tmp_path, chunk):
     options = {"ring": "4MiB", "on_full": "wait", "fsync_every": "256KiB", "stalls": [(0.2, 1.6)]}
-    with recording(counting(6_000_000, rate="2MHz"), tmp_path, **options) as (finish, _):
+    with recording(counting(6_000_000, rate="2MHz", chunk=chunk), tmp_path, **options) as (finish, _):
         cap = finish()
 
     assert_whole(cap, 6_000_000)

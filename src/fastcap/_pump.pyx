@@ -8,10 +8,11 @@ import os
 
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
-from posix.fcntl cimport fcntl
+from posix.fcntl cimport O_CLOEXEC, O_NONBLOCK, O_WRONLY, fcntl, open
 from posix.time cimport timespec
-from posix.unistd cimport fsync, pwrite, read, write
+from posix.unistd cimport close, fsync, pwrite, read, write
 
 from fastcap._ring cimport (
     FC_DROP, FC_ENDED, FC_READING, FC_SPLITTER, FC_STORE,
@@ -51,6 +52,7 @@ cdef enum:
     LONG_NAP_NS = 1000000
     SHORT_NAP_NS = 20000        # what going to sleep and waking costs
     POPULATE = 1 << 22          # first lap: memory is mapped ahead in such pieces
+    LATE_NS = 5000000           # a read so long after the last one may find the pipe full
     PATIENCE_NS = 250000000     # a source that can wait has waited so long before the ring grows for it
     TICK_MS = 100
     MAX_WRITE = 1 << 18         # of one write(2) into a pipe
@@ -84,7 +86,9 @@ cdef class Reader:
     cdef int fd
     cdef uint64_t recording, word, gather_ns, last_read_ns
     cdef uint64_t populated, populated_of   # offset in the mapping, and its span: another one begins anew
-    cdef uint64_t full_ns  # when the pipe was last found full while waiting for room; 0: it was not
+    cdef uint64_t full_ns       # when the pipe was last found full while waiting for room; 0: it was not
+    cdef bint found_full        # by the read that came late
+    cdef char[32] proc_name     # of `fd`, by which its other end can be opened
     cdef uint64_t waited_ns, stood_at  # for room in the small ring, since the head is where it is
     cdef bint asked             # for the whole ring to be made ready
     cdef bint can_wait
@@ -106,6 +110,7 @@ cdef class Reader:
 
     def _source(self, int fd, uint64_t recording, uint64_t word, bint can_wait, double gather_s, double replay_bytes_per_s):
         self.fd = fd
+        snprintf(self.proc_name, sizeof(self.proc_name), "/proc/self/fd/%d", fd)
         self.recording = recording
         self.word = word
         self.can_wait = can_wait
@@ -116,6 +121,7 @@ cdef class Reader:
         self.replayed = 0
         self.last_read_ns = self.replay_from_ns = fc_now_ns()
         self.full_ns = 0
+        self.found_full = False
 
     def begin(self, int fd, uint64_t recording, *, uint64_t word_bytes, bint can_wait, double gather_s=0.001,
               double replay_bytes_per_s=0.0, uint64_t pipe_bytes=0):
@@ -254,19 +260,34 @@ cdef class Reader:
         message.events = POLLIN
         return -1 if poll(&message, 1, 0) > 0 else 1
 
-    cdef bint _is_full(self, uint64_t waiting) noexcept nogil:
-        """Whether a pipe that held so much was full: of its pages, some hold less than they could."""
+    cdef bint _is_full(self) noexcept nogil:
+        """Whether a write into the pipe would have to wait.
+
+        How much it holds does not tell: writes that are no whole pages leave them partly empty, up to half of it.
+        So a writing end is opened for a moment. Where that is not allowed, seven eighths count as full.
+        """
+        cdef pollfd end
+        cdef int waiting = 0
+        if self.ring.c.pipe_bytes == 0:
+            return False
+        end.fd = open(self.proc_name, O_WRONLY | O_NONBLOCK | O_CLOEXEC)
+        if end.fd < 0:
+            return ioctl(self.fd, FIONREAD, &waiting) == 0 and self._is_nearly_full(waiting)
+        end.events = POLLOUT
+        waiting = poll(&end, 1, 0)
+        close(end.fd)
+        return waiting == 0
+
+    cdef bint _is_nearly_full(self, uint64_t waiting) noexcept nogil:
         return waiting + self.ring.c.pipe_bytes // 8 >= self.ring.c.pipe_bytes
 
     cdef void _watch_pipe(self, uint64_t now) noexcept nogil:
         """Count for how long the pipe stands full while nothing is read from it."""
-        cdef fc_control *c = self.ring.c
-        cdef int waiting = 0
-        if c.pipe_bytes == 0 or ioctl(self.fd, FIONREAD, &waiting) != 0 or not self._is_full(<uint64_t>waiting):
+        if not self._is_full():
             self.full_ns = 0
             return
         if self.full_ns:
-            c.pipe_full_ns += now - self.full_ns
+            self.ring.c.pipe_full_ns += now - self.full_ns
         self.full_ns = now
 
     cdef int _store(self, uint64_t head, uint64_t room) noexcept nogil:
@@ -285,6 +306,7 @@ cdef class Reader:
                 return self._nap(1000000)
             if room > nap - self.replayed:
                 room = nap - self.replayed
+        self.found_full = fc_now_ns() - self.last_read_ns > LATE_NS and self._is_full()
         n = read(self.fd, self._place(head, room), room)
         if n <= 0:
             return self._no_bytes(n)
@@ -342,13 +364,13 @@ cdef class Reader:
         cdef fc_control *c = self.ring.c
         cdef uint64_t since = now - self.last_read_ns, filling
         cdef int left = 0
-        if n >= MAX_READ:
+        if n >= MAX_READ or self.found_full:
             ioctl(self.fd, FIONREAD, &left)
         self.last_read_ns = now
         if self.full_ns:
             c.pipe_full_ns += now - self.full_ns
             self.full_ns = 0
-        elif c.pipe_bytes and self.rate > 0 and self._is_full(n + left):
+        elif c.pipe_bytes and self.rate > 0 and (self.found_full or self._is_nearly_full(n + left)):
             filling = <uint64_t>((n + left) / self.rate)
             if since > filling:
                 c.pipe_full_ns += since - filling
