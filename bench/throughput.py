@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -70,24 +71,28 @@ def _through(argv: list[str], c: dict[str, str], total: int) -> tuple[float, flo
 def dd(gib: float, rounds: int) -> Iterator[Figure]:
     """``SOURCE | fastcap capture -`` to tmpfs beside dd: wall time from the start of both to the end of the writer.
 
-    A capture also makes an index and, unless told otherwise, a sha256; dd does not. digital_rf, where it is installed,
-    writes HDF5 files of a second each.
+    A capture also makes an index and, unless told otherwise, a sha256; dd does not, so it also stands behind tee, which
+    feeds openssl's sha256 beside it. digital_rf, where it is installed, writes HDF5 files of a second each.
     """
     total = int(gib * GIB)
-    walls: dict[str, list[float]] = {"dd": [], "capture, no checksum": [], "capture": []}
     with (
         programs("flood") as c,
         tempfile.TemporaryDirectory(dir="/dev/shm", prefix="fastcap-bench-") as place,
     ):
         to_there = [*fastcap_argv(), "capture", "-", "--to", f"{place}/run.bin", "--json"]
+        copy = ["dd", "bs=1M", "iflag=fullblock", f"of={place}/run.bin", "status=none"]
         peers = {
-            "dd": ["dd", "bs=1M", "iflag=fullblock", f"of={place}/run.bin", "status=none"],
+            "dd": copy,
             "capture, no checksum": [*to_there, "--checksum", "none"],
             "capture": to_there,
         }
+        if shutil.which("openssl"):
+            fifo = f"{place}/copy"
+            script = f"mkfifo {fifo}; openssl sha256 < {fifo} > {place}/sum & tee {fifo} | {shlex.join(copy)}; wait $!"
+            peers["tee, openssl and dd"] = ["sh", "-c", script]
         if importlib.util.find_spec("digital_rf"):
             peers["digital_rf"] = [sys.executable, str(HERE / "digital_rf_keep.py"), place]
-            walls["digital_rf"] = []
+        walls: dict[str, list[float]] = {name: [] for name in peers}
         for _ in range(rounds):
             for name, argv in peers.items():
                 walls[name].append(_into_file(argv, c["flood"], total, Path(place)))
@@ -98,6 +103,9 @@ def dd(gib: float, rounds: int) -> Iterator[Figure]:
     for name in ("capture, no checksum", "capture"):
         least = 0.9 if name == "capture" else None
         yield figure(f"dd: {name} / dd", round(middle["dd"] / middle[name], 2), "", least=least)
+    for name in ("tee, openssl and dd", "digital_rf"):
+        if name in middle:
+            yield figure(f"dd: capture / {name}", round(middle[name] / middle["capture"], 2), "")
 
 
 def _into_file(argv: list[str], flood: str, total: int, place: Path) -> float:
