@@ -138,12 +138,23 @@ def test_every_cut_gives_the_same_bits(words, cuts):
 
 
 @pytest.mark.parametrize("threads", [2, 3, 1000])
-@pytest.mark.parametrize("n", [10, 3 * 32768, 500_001])
+@pytest.mark.parametrize("n", [10, 3 << 17, 1_000_001])
 def test_every_number_of_threads_gives_the_same_bits(threads, n):
     words = walk(n)
     assert n < 1000 or np.ptp(phase(words)) > 65536
 
     assert everything(words, threads) == everything(words)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("step", [1, -1])
+def test_threads_carry_rollovers_through_shares_that_have_none(threads, step):
+    m = np.arange(3_000_000) // 20 * step  # rolls over once in ten shares, or 1.3 million words
+    m[1 << 18] += 0x9000  # and there and back where a share begins
+    words = (m << 48).view(np.uint64)
+
+    assert everything(words, threads) == everything(words)
+    np.testing.assert_allclose(-phase(words, threads=threads)[-1], m[-1], rtol=0, atol=0.5)
 
 
 def test_rollovers_are_followed_where_signs_alone_do_not_tell(level):

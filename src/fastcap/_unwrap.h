@@ -47,6 +47,15 @@ static void fc_decode_run(const struct fc_level *level, const fc_word *words, si
         level->phase(words, n, rolled, phase);
 }
 
+/* Fill `phase` and `radius` of words with one number of rollovers, chunk by chunk. */
+static void fc_decode_calm(const struct fc_level *level, const fc_word *words, size_t n, int64_t wraps,
+                           double *phase, double *radius)
+{
+    for (size_t at = 0; at < n; at += FC_CHUNK)
+        fc_decode_run(level, words + at, n - at < FC_CHUNK ? n - at : FC_CHUNK, wraps, phase + at,
+                      radius ? radius + at : NULL);
+}
+
 /* Fill `phase` and `radius` and advance `carry`. Without either: advance alone. Radius alone leaves it. */
 static void fc_decode(const struct fc_level *level, const fc_word *words, size_t n, struct fc_carry *carry,
                       double *phase, double *radius)
@@ -87,7 +96,7 @@ static void fc_split(const struct fc_level *level, const fc_word *words, size_t 
 
 /* ---- threads --------------------------------------------------------------------------------- */
 
-#define FC_SHARE 32768     /* words that a thread takes: they stay in its second cache from the look at M on */
+#define FC_SHARE 131072    /* words that a thread takes: with smaller ones they wait for one another at M */
 #define FC_MOST_THREADS 64
 
 /* `carry` and `at` are those before the next share; whoever holds `lock` writes them. */
@@ -107,15 +116,22 @@ static void *fc_work(void *argument)
     for (;;) {
         pthread_mutex_lock(&job->lock);
         size_t at = job->at, n = job->n - at < FC_SHARE ? job->n - at : FC_SHARE;
+        const fc_word *words = job->words + at;
         struct fc_carry carry = job->carry;
-        if (job->phase)
-            fc_decode(job->level, job->words + at, n, &job->carry, NULL, NULL);
+        int calm = job->phase && n && fc_is_calm(job->level, words, n, &carry);
+        if (calm)
+            job->carry.last_m = fc_m(words[n - 1]);
+        else if (job->phase)
+            fc_decode(job->level, words, n, &job->carry, NULL, NULL);
         job->at += n;
         pthread_mutex_unlock(&job->lock);
         if (!n)
             return NULL;
-        fc_decode(job->level, job->words + at, n, &carry, job->phase ? job->phase + at : NULL,
-                  job->radius ? job->radius + at : NULL);
+        double *phase = job->phase ? job->phase + at : NULL, *radius = job->radius ? job->radius + at : NULL;
+        if (calm)
+            fc_decode_calm(job->level, words, n, carry.wraps, phase, radius);
+        else
+            fc_decode(job->level, words, n, &carry, phase, radius);
     }
 }
 
