@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import statistics
 import subprocess
+import sys
 from collections.abc import Iterator
 
-from setting import MIB, Figure, figure, programs, quantile
+from setting import HERE, MIB, Figure, figure, programs, quantile
 
 KIB = 1 << 10
 CONSUMERS = 2
@@ -25,6 +27,35 @@ def ring(gib: float, rounds: int) -> Iterator[Figure]:
             rates = [flow_rates(c["ring"], "flow", MIB, total, consumers)[0] for _ in range(rounds)]
             rate = statistics.median(rates) / 1e9
             yield figure(f"ring: 1 MiB blocks, consumers: {consumers}", round(rate, 2), "GB/s")
+    if importlib.util.find_spec("iceoryx2"):
+        with programs("ring_calls", shared=True) as c:
+            for name, block in BLOCKS.items():
+                yield from _beside_iceoryx2(c["ring_calls"], name, block, total, rounds)
+
+
+def _beside_iceoryx2(library: str, name: str, block: int, total: int, rounds: int) -> Iterator[Figure]:
+    """Return both rates, with numpy at both ends of either; in turn within each round."""
+    total = min(total, block << 18)  # small blocks take Python long
+    rates: dict[str, list[float]] = {"ring": [], "iceoryx2": []}
+    for _ in range(rounds):
+        for way, found in rates.items():
+            argv = [
+                sys.executable,
+                str(HERE / "fan_out.py"),
+                way,
+                library,
+                str(block),
+                str(total),
+                str(CONSUMERS),
+            ]
+            done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=300)
+            found.append(float(done.stdout) / 1e9)
+    ours, theirs = (statistics.median(found) for found in rates.values())
+    for way, found in rates.items():
+        each = " ".join(f"{rate:.1f}" for rate in found)
+        label = f"ring: from Python, {name} blocks" + (", iceoryx2" if way == "iceoryx2" else "")
+        yield figure(label, round(statistics.median(found), 2), "GB/s", detail=f"each {each}")
+    yield figure(f"ring: from Python, {name} blocks: ring / iceoryx2", round(ours / theirs, 2), "")
 
 
 def _flow(program: str, name: str, block: int, total: int, rounds: int) -> Iterator[Figure]:

@@ -90,8 +90,8 @@ def fastcap_argv() -> list[str]:
 
 
 @contextmanager
-def programs(*names: str) -> Iterator[dict[str, str]]:
-    """Compile ``bench/c/NAME.c`` for as long as the context lasts; yield their paths by name."""
+def programs(*names: str, shared: bool = False) -> Iterator[dict[str, str]]:
+    """Compile ``bench/c/NAME.c`` for as long as the context lasts, as programs or shared objects; yield their paths."""
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if compiler is None:
         raise SystemExit("figures: no C compiler 'cc' on PATH; install gcc, or name one in CC")
@@ -107,6 +107,7 @@ def programs(*names: str) -> Iterator[dict[str, str]]:
                 "-Werror",
                 "-D_GNU_SOURCE",
                 HEADERS,
+                *(["-shared", "-fPIC"] if shared else []),
             ]
             subprocess.run([compiler, *flags, "-o", path, str(HERE / "c" / f"{name}.c")], check=True)
         yield paths
