@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import tracemalloc
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,21 @@ def test_a_window_keeps_the_files_times_and_rollovers(path: Path, tmp_path: Path
     assert {"time_s", "phase_turns", "radius_counts"} <= set(found)
     np.testing.assert_array_equal(found["time_s"], np.arange(120_000, 140_000) / 2e6)
     np.testing.assert_allclose(found["phase_turns"], 0.4 * np.arange(120_000, 140_000), atol=1e-4)
+
+
+@pytest.mark.parametrize("ending", ["npz", "nc"])
+@pytest.mark.parametrize("rate", [None, "20kHz"])
+def test_a_windows_times_count_from_the_start_that_goes_with_them(
+    path: Path, tmp_path: Path, ending: str, rate: str | None
+) -> None:
+    trace = load(path)
+    assert trace.start is not None
+
+    made = export(trace, tmp_path / f"out.{ending}", start="10ms", duration="5ms", rate=rate)
+
+    start = read(made)["start"] if ending == "npz" else xarray.load_dataset(made).attrs["start"]
+    first = datetime.fromisoformat(str(start)) + timedelta(seconds=read(made)["time_s"][0])
+    assert first == trace.window("10ms").start == trace.start + timedelta(milliseconds=10)
 
 
 @pytest.mark.parametrize("ending", ENDINGS)

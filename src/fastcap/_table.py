@@ -108,14 +108,14 @@ class Table:
 
     def facts(self) -> dict[str, str | float]:
         """Return what else belongs to the values, as text and numbers."""
-        trace = self._trace
+        trace, file_start = self._trace, self._trace._origin.facts.start  # times count from the file's
         found: dict[str, str | float] = {"recorder": f"fastcap {__version__}"}
         if trace.path is not None:
             found["source_file"] = trace.path
         if self.rate_hz is not None:
             found["sample_rate_hz"] = float(self.rate_hz)
-        if trace.start is not None:
-            found["start"] = trace.start.isoformat()
+        if file_start is not None:
+            found["start"] = file_start.isoformat()
         if trace.header is not None:
             found["header"] = "\n".join(trace.header.text_lines)
         if trace.meta:

@@ -49,7 +49,8 @@ def export(
     path : path
         Its ending says the format: ``.npz`` and ``.csv`` have columns named with their units (``time_s``,
         ``phase_turns``, ``radius_counts``, ``i_counts``, ``q_counts``, ``m_turns``); ``.nc`` has the
-        coordinate ``time`` and variables named as in ``what`` with a ``units`` attribute each.
+        coordinate ``time`` and variables named as in ``what`` with a ``units`` attribute each. Times are
+        seconds after ``start``, which ``.npz`` and ``.nc`` hold, too: that of the file's first word.
     what : sequence of str, optional
         Of "phase", "radius", "i", "q", "m"; default: phase and radius.
     start, duration : str or number, optional
