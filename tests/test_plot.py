@@ -140,6 +140,14 @@ def test_too_few_words_for_a_spectrum_are_said_to_be(path: Path) -> None:
     assert "too few words" in text.get_text()
 
 
+def test_a_phase_that_never_changes_is_said_to_have_no_spectrum(path: Path) -> None:
+    write_capture(path, np.zeros(40_000, "<u8").tobytes())
+
+    (text,) = plot.plot_trace(load(path)).axes[3].texts
+
+    assert text.get_text() == "the phase never changes"
+
+
 @pytest.mark.parametrize(("seconds", "unit", "end"), [(599, "s", 599), (1200, "min", 20), (36_000, "h", 10)])
 def test_long_times_are_in_a_unit_that_can_be_read(seconds: int, unit: str, end: float) -> None:
     from fastcap import Trace

@@ -235,6 +235,13 @@ def test_picture_of_many_columns_averages_them_and_keeps_the_axes(trace, monkeyp
     np.testing.assert_allclose(mesh.get_array()[:, 0], found.density[:3].mean(axis=0))
 
 
+def test_a_picture_of_a_phase_that_never_changes_is_refused():
+    still = Trace.from_words(np.zeros(RATE, np.uint64), sample_rate=RATE)
+
+    with pytest.raises(ValueError, match="the phase never changes"):
+        spectrogram(still, 0.5, band_hz=(10, 50)).plot()
+
+
 def test_a_picture_of_nothing_or_to_nowhere_is_refused(trace, tmp_path):
     torn = Trace.from_words(trace.words[:20_000], sample_rate=RATE, gaps=[Gap(10_000, 10_000, 100, "ring")])
     with pytest.raises(ValueError, match=r"not one segment of 1\.\d+ s is all there"):

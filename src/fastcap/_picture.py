@@ -104,9 +104,8 @@ def _spectrum(axes: Any, spectrum: Spectrum | None) -> None:
     if spectrum is None or not np.any(spectrum.greatest > 0):
         axes.set_xticks([])
         axes.set_yticks([])
-        axes.text(
-            0.5, 0.5, "too few words without a gap for a spectrum", ha="center", transform=axes.transAxes
-        )
+        why = "too few words without a gap for a spectrum" if spectrum is None else "the phase never changes"
+        axes.text(0.5, 0.5, why, ha="center", transform=axes.transAxes)
         return
     axes.set_xscale("log")
     axes.set_yscale("log")

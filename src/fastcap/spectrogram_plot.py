@@ -49,7 +49,7 @@ def plot_spectrogram(spectrogram: Spectrogram, path: str | os.PathLike[str] | No
     ConfigError
         matplotlib is missing, or the picture cannot be written.
     ValueError
-        No segment is all there, so there is nothing to draw.
+        No segment is all there, or the phase never changes, so there is nothing to draw.
     """
     try:
         from fastcap import _figure
@@ -57,6 +57,8 @@ def plot_spectrogram(spectrogram: Spectrogram, path: str | os.PathLike[str] | No
         raise ConfigError(
             "drawing needs matplotlib, which is not installed: pip install 'fastcap[plot]'"
         ) from error
+    if np.any(spectrogram.density == 0) and not np.any(spectrogram.density > 0):
+        raise ValueError(f"{spectrogram.name}: the phase never changes, so there is nothing to draw")
     if not np.any(spectrogram.density > 0):
         raise ValueError(
             f"{spectrogram.name}: not one segment of {format_duration(spectrogram.window_s)} is all there; "
