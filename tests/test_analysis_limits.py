@@ -41,7 +41,9 @@ def test_a_function_that_takes_too_much_memory_gets_a_memory_error(shared):
     record(shared, words, analyse="user_functions:hogs", memory_bytes=64 * MIB)
     result = shared.result()
 
-    assert result["function"]["error"]["type"] in ("MemoryError", "_ArrayMemoryError")
+    error = result["function"]["error"]
+    assert error["type"] in ("MemoryError", "_ArrayMemoryError")
+    assert "the function may allocate 64 MiB; let it take less, or give it more" in error["message"]
     check(result, words, phase(words))
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from fastcap.ringsize import available_bytes
+from fastcap.units import format_size
 
 TIMEOUT_S = 600.0
 MOST_GRACE_S = 5.0  # for the function to end after SIGALRM
@@ -63,6 +64,13 @@ class Limits:
             yield
         finally:
             resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+    def told(self, error: MemoryError) -> str:
+        """Return an allocation's error with the limit, which Python leaves out, and what helps."""
+        return (
+            f"{error or 'out of memory'}: the function may allocate {format_size(self.memory_bytes)}; "
+            "let it take less, or give it more with analyse_memory"
+        )
 
     def start(self) -> None:
         """Let the time run, from now on."""

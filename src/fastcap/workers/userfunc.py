@@ -100,7 +100,10 @@ class UserFunction:
             limits.stop()
         except BaseException as e:  # foreign code may raise anything, SystemExit too
             limits.stop()
-            return {"error": _described(e)}
+            error = _described(e)
+            if isinstance(e, MemoryError):
+                error["message"] = limits.told(e)
+            return {"error": error}
         return {"result": result}
 
 
