@@ -114,7 +114,8 @@ class Windows(Sequence[Window]):
             them: then the window's mean and spread are of all these. NaN in them does not count.
         results : path, optional
             A folder of its own, made if need be, to keep what is finished in. A later call with the same
-            function and folder goes on from there; windows whose words have changed are done anew.
+            function and folder goes on from there. Windows are done anew whose words are more, fewer or
+            elsewhere than they were, or begin or end with others; not for words changed in place amid a file.
         scheduler : None, "local", an address, or a dask client
             As for `TraceSet.map`. In other processes, missing indices of files are made first.
         progress : callable, optional
