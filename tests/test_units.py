@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from datetime import timedelta
@@ -23,6 +24,7 @@ from fastcap.units import (
     parse_duration_s,
     parse_rate_hz,
     parse_size,
+    whole_number,
 )
 
 NONSENSE = [
@@ -102,8 +104,9 @@ def test_duration_is_exact(text, seconds):
     ["5m", "5MIN", "1h30min", "1e10", "3 weeks", float("nan"), float("inf"), 1e10, True, [1], timedelta(-1)],
 )
 def test_duration_that_is_unclear_is_refused(wrong):
-    with pytest.raises(ValueError, match="30s, 500ms"):
+    with pytest.raises(ValueError, match="30s, 500ms") as caught:
         parse_duration_s(wrong)
+    assert str(caught.value).startswith(repr(wrong))
 
 
 @pytest.mark.parametrize(
@@ -302,3 +305,15 @@ def test_quantities_need_nothing_heavy_to_import():
     code = "import sys, fastcap.units; print({'numpy', 'fractions', 'ast', 'msgspec'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("value", [12_000, 12e3, np.int32(12_000), np.float32(12e3), Fraction(24_000, 2)])
+def test_counts_may_be_any_whole_number(value):
+    assert whole_number(value, "skip_words") == 12_000
+    assert type(whole_number(value, "skip_words")) is int
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, math.nan, math.inf, True, "12", None, 1j])
+def test_counts_that_are_none_are_refused_by_name(value):
+    with pytest.raises(ValueError, match=r"^skip_words .* is not a whole number of at least 0$"):
+        whole_number(value, "skip_words")

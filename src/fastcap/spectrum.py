@@ -8,7 +8,6 @@ spans a gap: behind one the next begins.
 from __future__ import annotations
 
 import itertools
-import operator
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from fastcap import words as fw
 from fastcap.errors import ConfigError
+from fastcap.units import whole_number
 
 if TYPE_CHECKING:
     from fastcap.trace import Trace
@@ -232,7 +232,9 @@ def psd(
     if not runs:
         raise ValueError(f"{trace.path or 'this trace'} holds no words: it has no spectrum")
     longest = max(b - a for a, b in runs)
-    segment = min(SEGMENT_WORDS, longest) if segment_words is None else operator.index(segment_words)
+    segment = min(SEGMENT_WORDS, longest)
+    if segment_words is not None:
+        segment = whole_number(segment_words, "segment_words")
     if segment > longest:
         raise ValueError(
             f"segments of {segment} words: the longest stretch without a gap has {longest}; give at most that"

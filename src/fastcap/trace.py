@@ -8,7 +8,6 @@ the first word of the file whatever window is asked for; the file's index says w
 from __future__ import annotations
 
 import math
-import operator
 import os
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -19,7 +18,7 @@ from fastcap._origin import Origin, opened, reopened
 from fastcap._stored import InMemory
 from fastcap._tracefacts import TraceFacts
 from fastcap._tracefile import Facts
-from fastcap.units import parse_duration_s
+from fastcap.units import parse_duration_s, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -206,13 +205,11 @@ class Trace(TraceFacts):
         Raises
         ------
         ValueError
-            ``columns`` is not above 0.
+            ``columns`` is no whole number above 0.
         """
         from fastcap._envelope import envelope
 
-        columns = operator.index(columns)
-        if columns < 1:
-            raise ValueError(f"{columns} columns cannot hold a trace; give at least 1")
+        columns = whole_number(columns, "columns", least=1)
         return envelope(self._origin.stored, self._origin.index, self._begin, self._end, columns)
 
     def stats(
@@ -233,14 +230,12 @@ class Trace(TraceFacts):
         Raises
         ------
         ValueError
-            A value is negative.
+            A value is negative, or no number.
         """
         from fastcap._values import update_stats
         from fastcap.stats import TraceStats
 
-        skip_words = operator.index(skip_words)
-        if skip_words < 0:
-            raise ValueError(f"a start-up transient of {skip_words} words: give 0 or more")
+        skip_words = whole_number(skip_words, "skip_words")
         stored, begin = self._origin.stored, self._begin
         before = self._origin.facts.first_word + self._first
         carry = self._origin.index.carry_before(begin)

@@ -25,6 +25,7 @@ __all__ = [
     "parse_duration_s",
     "parse_rate_hz",
     "parse_size",
+    "whole_number",
 ]
 
 _DECIMAL = {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -101,6 +102,8 @@ def parse_duration_s(value: Duration) -> Fraction:
     from datetime import timedelta
 
     if isinstance(value, timedelta):
+        if value < timedelta():
+            raise _refused(value, _DURATION_FORMS)
         number, unit = _split(value // timedelta(microseconds=1), _DURATION_FORMS)[0], "us"
     else:
         number, unit = _split(value, _DURATION_FORMS)
@@ -113,6 +116,22 @@ def parse_duration_s(value: Duration) -> Fraction:
     if number > _MOST_S:
         raise _refused(value, _DURATION_FORMS)
     return number
+
+
+def whole_number(value: Any, name: str, least: int = 0) -> int:
+    """Return a count given as an argument ``name``; 12e3, a float, is 12,000.
+
+    Raises
+    ------
+    ValueError
+        ``value`` is no whole number, or below ``least``.
+    """
+    from numbers import Real
+
+    known = isinstance(value, Real) and not isinstance(value, bool)
+    if not known or not value >= least or value % 1 != 0:
+        raise ValueError(f"{name} {shown(value)} is not a whole number of at least {least}")
+    return int(value)
 
 
 def _split(value: Any, forms: str) -> tuple[Fraction, str]:
