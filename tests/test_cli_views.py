@@ -181,8 +181,9 @@ def test_words_without_a_header_are_read_when_that_is_said(cli: CommandLine, tmp
         refused = cli(*command)
         assert refused.status == 1
         assert "magic word" in refused.error
-    assert "--payload none" in cli("index", path).error
+        assert "--payload none" in refused.error
     assert cli("info", path, "--payload", "none", "--json").json["words"] == 1000
+    assert "header     none: not asked for" in cli("info", path, "--payload", "none").out
     wrong = cli("info", path, "--payload", "8n+9")
     assert wrong.status == 2
     assert "8n+9" in wrong.error

@@ -17,6 +17,7 @@ from fastcap.stream import (
     NO_HEADER,
     ONLY_BINARY,
     PAYLOADS,
+    WITHOUT_HEADER,
     WORD_BYTES,
     Header,
     check_payload,
@@ -162,7 +163,7 @@ def _remedy(error: StreamFormatError, stated: int | None) -> str:
         return ""
     if stated is not None:
         return f"; but its sidecar says that data follow a header of {stated} bytes: is it another file's?"
-    return f"; say payload={NO_HEADER!r} (--payload {NO_HEADER}) if it was recorded without a header"
+    return f"; {WITHOUT_HEADER}"
 
 
 def _rate(reported_hz: float | None, header: Header | None) -> Fraction | None:

@@ -11,7 +11,16 @@ from typing import Any
 from fastcap._indexfile import index_state
 from fastcap.errors import StreamFormatError
 from fastcap.sidecar import WORD_BYTES, exact_gaps, load_sidecar, sidecar_path
-from fastcap.stream import NO_HEADER, PAYLOADS, Header, check_payload, header_bytes, parse_header
+from fastcap.stream import (
+    NO_HEADER,
+    ONLY_BINARY,
+    PAYLOADS,
+    WITHOUT_HEADER,
+    Header,
+    check_payload,
+    header_bytes,
+    parse_header,
+)
 
 _SHOWN = 8  # gaps and stalls in a listing
 
@@ -39,7 +48,7 @@ def file_info(path: str | os.PathLike[str], *, payload: str | None = None) -> di
     report: dict[str, Any] = core.get("fastcap:report", {})
     header, header_problem = _header(raw, reading)
     if header is None and header_problem is not None and sidecar is None:
-        raise StreamFormatError(f"{path}: {header_problem}")
+        raise StreamFormatError(f"{path}: {header_problem}{_remedy(raw, reading)}")
     # data may begin inside what is taken for the header: the capture knew, its option said so
     begin = header.header_bytes if header else 0
     if sidecar and payload is None:
@@ -99,6 +108,15 @@ def _header(raw: bytes, payload: str) -> tuple[Header | None, str | None]:
         return None, str(error)
 
 
+def _remedy(raw: bytes, payload: str) -> str:
+    """Return how to read a file all the same that does not begin as one with a header does."""
+    try:
+        header_bytes(raw, payload)
+    except StreamFormatError as error:
+        return "" if ONLY_BINARY in str(error) else f"; {WITHOUT_HEADER}"
+    return ""
+
+
 def _rate(reported_hz: float | None, header: Header | None) -> Fraction | None:
     """Return the capture's rate; the header's, which is exact, where the two are the same."""
     if header and (reported_hz is None or abs(header.sample_rate_hz - reported_hz) < 1e-6 * reported_hz):
@@ -143,7 +161,8 @@ def format_info(info: dict[str, Any]) -> str:
     ]
     if info["first_word"]:
         rows.append(("first word", f"{info['first_word']:,} of the recording"))
-    rows += [("header", line) for line in info["header"] or [f"none: {info['header_problem']}"]]
+    why_none = info["header_problem"] or "not asked for"
+    rows += [("header", line) for line in info["header"] or [f"none: {why_none}"]]
     rows += [("warning", warning) for warning in info["warnings"]]
     rows += _sidecar_rows(info) if info["sidecar"] else [("sidecar", info["sidecar_problem"] or "none")]
     rows.append(("index", _index(info)))

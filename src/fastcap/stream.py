@@ -36,6 +36,7 @@ MAX_HEADER_BYTES = WORD_BYTES * (0xFFFF + 1)
 ONLY_BINARY = "only binary output (-b) is supported"
 PAYLOADS = ("8n+8", "8n")  # where data start: after n words of text, or n counts the magic word
 NO_HEADER = "none"  # a file's words begin with it
+WITHOUT_HEADER = f"say payload={NO_HEADER!r} (--payload {NO_HEADER}) if it was recorded without a header"
 
 _MAGIC = bytes.fromhex("efcdab563412")  # what follows n_lo n_hi
 _COMMAND = "# command line:"
