@@ -171,6 +171,9 @@ def test_times_without_a_zone_are_in_the_files_own(path: Path) -> None:
         ({"plot_duration": -MS}, "negative"),
         ({"plot_duration": MS, "plot_end_time": START}, "both"),
         ({"plot_start_time": START + MS, "plot_end_time": START}, "before start"),
+        ({"plot_start_time": 1.5}, "1.5 is neither a datetime nor a timedelta"),
+        ({"plot_end_time": "2023-11-23"}, "'2023-11-23' is neither a datetime nor a timedelta"),
+        ({"plot_duration": 2}, "duration 2 is no timedelta"),
     ],
 )
 def test_a_window_that_makes_no_sense_is_refused(path: Path, window: dict[str, Any], said: str) -> None:

@@ -68,11 +68,13 @@ class Timings:
         Raises
         ------
         ValueError
-            Both duration and end are given, the duration is negative, or the end is before the start. The
-            window is unchanged.
+            Both duration and end are given, the duration is negative, the end is before the start, or one is
+            no time. The window is unchanged.
         """
         if duration is not None and end is not None:
             raise ValueError(f"duration {duration} and end {end} are both given; give one of them")
+        if not isinstance(duration, timedelta | None):
+            raise ValueError(f"duration {duration!r} is no timedelta; give one")
         if duration is not None and duration < timedelta():
             raise ValueError(f"duration {duration} is negative; give a time of at least 0")
         before = self.plot_start, self.plot_end
@@ -93,6 +95,8 @@ class Timings:
     def _absolute(self, time: datetime | timedelta | None) -> datetime | None:
         if isinstance(time, timedelta):
             return self.trace_start + time
+        if not isinstance(time, datetime | None):
+            raise ValueError(f"{time!r} is neither a datetime nor a timedelta; give one")
         if time is not None and time.tzinfo is None:
             return time.replace(tzinfo=self.trace_start.tzinfo)
         return time
