@@ -86,6 +86,13 @@ def test_the_part_file_of_a_running_capture_is_named(tmp_path: Path) -> None:
         load(tmp_path / "a.bin")
 
 
+def test_the_file_of_a_capture_that_has_ended_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "a.bin")
+
+    with pytest.raises(StreamFormatError, match=r"its capture has ended: name .*a\.bin$"):
+        load(tmp_path / "a.bin.part")
+
+
 def test_no_file_no_permission_no_loop(tmp_path: Path) -> None:
     (tmp_path / "loop.bin").symlink_to(tmp_path / "loop.bin")
     os.mkfifo(tmp_path / "fifo.bin")

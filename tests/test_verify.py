@@ -240,7 +240,10 @@ def test_what_cannot_be_compared_is_a_statement_not_an_exception(path: Path, tmp
     assert "one.bin.part (5 bytes) is a capture that was not completed" in verify_file(path).problems[0]
     assert "not completed" in verify_file(part).problems[0]
     assert "not a regular file" in verify_file(tmp_path).problems[0]
+    part.unlink()
+    assert verify_file(part).problems == ("no such file",)
     path.write_bytes(HEADER)
+    assert verify_file(part).problems == (f"no such file; its capture has ended: name {path}",)
     assert "there is nothing to compare with" in verify_file(path).problems[0]
     sidecar_path(path).write_text("{")
     assert "not JSON" in verify_file(path).problems[0]

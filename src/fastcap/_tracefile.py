@@ -83,11 +83,17 @@ def open_words(path: str, payload: str | None) -> tuple[Mapped, Facts]:
         with open(path, "rb") as file:
             return _map(path, file, sidecar, payload)
     except FileNotFoundError as error:
-        running = os.path.exists(f"{path}.part")
-        remedy = f"its capture still runs: name {path}.part" if running else "name a .bin file"
-        raise StreamFormatError(f"{path}: cannot be opened: {error.strerror}; {remedy}") from error
+        raise StreamFormatError(f"{path}: cannot be opened: {error.strerror}; {_instead(path)}") from error
     except OSError as error:
         raise StreamFormatError(f"{path}: cannot be opened: {error.strerror}; name a .bin file") from error
+
+
+def _instead(path: str) -> str:
+    """Return what to name instead of a file that is not there."""
+    if os.path.exists(f"{path}.part"):
+        return f"its capture still runs: name {path}.part"
+    whole = path.removesuffix(".part")
+    return f"its capture has ended: name {whole}" if os.path.exists(whole) else "name a .bin file"
 
 
 def _map(path: str, file: BinaryIO, sidecar: _Sidecar, payload: str | None) -> tuple[Mapped, Facts]:

@@ -112,7 +112,11 @@ def verify_file(
 
 
 def _part_statement(path: Path) -> str:
-    size = f"{path.stat().st_size} bytes" if path.exists() else "it does not exist"
+    try:
+        size = f"{path.stat().st_size} bytes"
+    except FileNotFoundError:
+        whole = path.with_suffix("")
+        return f"no such file; its capture has ended: name {whole}" if whole.exists() else "no such file"
     return f"{path.name} ({size}) is a capture that was not completed, or that still runs: no checksum yet"
 
 
