@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import numpy as np
@@ -10,7 +14,7 @@ from fibre_files import NIGHT, fibre_words, split_night, write_file
 
 import fastcap as fc
 from fastcap import collection
-from fastcap.errors import ConfigError
+from fastcap.errors import ConfigError, StreamFormatError
 from fastcap.stats import TraceStats
 from fastcap.words import phase, radius
 
@@ -40,6 +44,39 @@ def test_map_gives_each_file_s_value_in_order(tmp_path):
 
     assert found == [3000, 2000, 1000]
     assert done == [(1, 3), (2, 3), (3, 3)]
+
+
+@contextmanager
+def files_to_open(soft: int) -> Iterator[None]:
+    """Let descriptors of this process be below ``soft``; those that are open stay."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+def test_a_set_may_have_more_files_than_a_process_may_usually_open(tmp_path):
+    for k in range(100):
+        write_file(tmp_path / f"{k:02}.bin", fibre_words(0, 10), NIGHT + k * SECOND)
+
+    with files_to_open(64):
+        traces = fc.load_many(tmp_path)
+    with files_to_open(64):
+        copies = pickle.loads(pickle.dumps(traces))
+
+    assert [len(trace) for trace in (*traces, *copies)] == [10] * 200
+
+
+def test_too_many_open_files_are_said_to_be_that(tmp_path):
+    path = write_file(tmp_path / "a.bin", fibre_words(0, 1000), NIGHT)
+
+    with (
+        files_to_open(0),
+        pytest.raises(StreamFormatError, match=r"Too many open files; .*raise the limit \(ulimit -n\)"),
+    ):
+        fc.load(path)
 
 
 def test_an_error_names_the_file(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from datetime import datetime
@@ -85,7 +86,9 @@ def open_words(path: str, payload: str | None) -> tuple[Mapped, Facts]:
     except FileNotFoundError as error:
         raise StreamFormatError(f"{path}: cannot be opened: {error.strerror}; {_instead(path)}") from error
     except OSError as error:
-        raise StreamFormatError(f"{path}: cannot be opened: {error.strerror}; name a .bin file") from error
+        many = error.errno == errno.EMFILE
+        remedy = "let go of other traces, or raise the limit (ulimit -n)" if many else "name a .bin file"
+        raise StreamFormatError(f"{path}: cannot be opened: {error.strerror}; {remedy}") from error
 
 
 def _instead(path: str) -> str:

@@ -11,6 +11,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, overload
 
+from fastcap._files import room_for_traces
 from fastcap._layout import Layout
 from fastcap._schedule import Scheduler, run_all
 from fastcap._stretches import Stretch, pieces_of
@@ -56,7 +57,9 @@ def load_many(
                 raise ValueError(f"{item!r} is a window of a trace; a set is made of whole ones")
             traces.append(item)
             continue
-        for path in _matches(os.fspath(item)):
+        paths = _matches(os.fspath(item))
+        room_for_traces(len(paths))
+        for path in paths:
             if os.path.realpath(path) not in seen:
                 seen.add(os.path.realpath(path))
                 traces.append(load(path, payload=payload))
@@ -222,6 +225,7 @@ class TraceSet(Sequence[Trace]):
 
 
 def _unpickled(pickled: tuple[bytes, ...]) -> TraceSet:
+    room_for_traces(len(pickled))
     return TraceSet([pickle.loads(one) for one in pickled])
 
 
