@@ -619,3 +619,22 @@ def test_a_pass_over_a_file_that_cannot_be_read_is_an_error(path: Path) -> None:
 
     with pytest.raises(StreamFormatError, match="became shorter"):
         tr[-5:].phase()
+
+
+def mapped_bytes(path: Path) -> int:
+    """Return how much of a file's mappings this process holds in memory."""
+    held, ours = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split(" ", 1)[0]:
+            ours = line.endswith(str(path))
+        elif ours and line.startswith("Rss:"):
+            held += int(line.split()[1]) * 1024
+    return held
+
+
+def test_the_blocks_that_an_index_is_checked_with_are_let_go_of(path: Path) -> None:
+    build_index(path)
+    trace = load(path)
+
+    assert trace._origin.index.file == index_path(path)
+    assert mapped_bytes(path) < BLOCK_WORDS * 8

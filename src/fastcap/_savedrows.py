@@ -102,7 +102,9 @@ class SavedRows:
             begin = block * BLOCK_WORDS
             words = stored.read(begin, min(begin + BLOCK_WORDS, stored.count))
             before = int(stored.read(begin - 1, begin).view(np.int64)[0] >> 48) if block else None
-            if carry_of(row).last_m != before or not same_rows(rows, rows_of(words, carry_of(row))):
+            fits = carry_of(row).last_m == before and same_rows(rows, rows_of(words, carry_of(row)))
+            stored.release(begin, begin + words.size)  # of thousands of files, these are gigabytes
+            if not fits:
                 raise UnfitError(f"its row {block} is not that of the file's words from {begin} on")
 
 
