@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from made_files import ledger_entry, write_capture
 
-from fastcap import load, plot
+from fastcap import Trace, load, plot
 from fastcap.errors import ConfigError, StreamFormatError
 from fastcap.words import encode
 
@@ -130,6 +130,18 @@ def test_a_part_is_drawn_on_the_files_own_time_axis(path: Path) -> None:
 
     assert figure.axes[0].get_xlim() == pytest.approx((0.012, 0.017))
     assert "5 ms from 0.012 s on, 10,000 words, 10,000 words lost in the whole file" in figure.get_suptitle()
+
+
+def test_a_window_is_told_from_the_whole_file_as_a_part_is(path: Path) -> None:
+    write_with_gap(path)
+    trace = load(path)
+
+    window = plot.plot_trace(trace.window("12ms", "5ms"))
+
+    assert window.get_suptitle() == plot.plot_trace(trace, start="12ms", duration="5ms").get_suptitle()
+    slow = Trace.from_words(signal(4000), sample_rate=1000, start=trace.start)
+    told = [plot.plot_trace(part).axes[5].texts[0].get_text() for part in (slow, slow[2000:])]
+    assert told[0] == told[1]  # the start from which the time axis counts
 
 
 def test_too_few_words_for_a_spectrum_are_said_to_be(path: Path) -> None:

@@ -19,19 +19,19 @@ _FACTS, _FACT_LENGTH = 12, 36
 
 
 def facts_of(trace: Trace) -> dict[str, Any]:
-    """Return what is known of a trace, under the names of `fastcap.info.file_info`; the rest is None."""
+    """Return what is known of all of a trace's file, under the names of `fastcap.info.file_info`, else None."""
     told: dict[str, Any] = {}
     if trace.path is not None:
         try:
             told = file_info(trace.path)
         except StreamFormatError:
             told = {}  # the trace was opened in a way of its own; what it knows is enough
-    header = trace.header
+    header, start = trace.header, trace._origin.facts.start
     own = {
         "path": trace.path or "words in memory",
-        "words": len(trace),
+        "words": trace._origin.words,
         "sample_rate_hz": trace.sample_rate_hz,
-        "started": told.get("started") or (trace.start.isoformat() if trace.start else None),
+        "started": told.get("started") or (start.isoformat() if start else None),
         "command": told.get("command") or (list(header.argv or ()) if header else None),
         "meta": trace.meta,
     }
