@@ -67,7 +67,8 @@ def test_results_are_kept_and_used_again(cli: CommandLine, night: Path, tmp_path
 
     other = cli(*common, "--band", "2:50")
     assert other.status == 2
-    assert "holds results of function" in other.error
+    assert "band_hz=(1.5, 50.0)" in other.error
+    assert "band_hz=(2.0, 50.0)" in other.error
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import os
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastcap._fingerprint import fingerprint, name_of
+from fastcap._messages import shown
 from fastcap.decimate import start_ns
 from fastcap.errors import ConfigError
 
@@ -189,7 +191,7 @@ class Store:
     ) -> None:
         self._folder = Path(folder)
         wanted = {
-            "function": name_of(function),
+            "function": _called(function),
             "fingerprint": fingerprint(function),
             "length_s": length.total_seconds(),
             "origin": origin.isoformat(),
@@ -207,7 +209,7 @@ class Store:
             raise ConfigError(f"{folder}: cannot keep results: {error}; name another folder") from error
 
     def _compare(self, held: dict[str, Any], wanted: dict[str, Any]) -> None:
-        if held == wanted:
+        if all(held.get(key) == value for key, value in wanted.items() if key != "function"):
             return
         if held.get("fingerprint") != wanted["fingerprint"]:
             what = f"function {held.get('function')!r}, which is not {wanted['function']!r} as it is now"
@@ -257,6 +259,14 @@ class Store:
             raise ConfigError(
                 f"{self._folder}: cannot keep results: {error}; make room, and run again"
             ) from error
+
+
+def _called(function: Callable[..., Any]) -> str:
+    """Return a function's name, and the settings that it was given beforehand."""
+    if not isinstance(function, partial):
+        return name_of(function)
+    settings = [*map(shown, function.args), *(f"{k}={shown(v)}" for k, v in function.keywords.items())]
+    return f"{name_of(function)}({', '.join(settings)})"
 
 
 def _members(window: Window, summary: Summary) -> Iterator[tuple[str, Any]]:
