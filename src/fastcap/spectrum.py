@@ -239,7 +239,7 @@ def psd(
         raise ValueError(
             f"segments of {segment} words: the longest stretch without a gap has {longest}; give at most that"
         )
-    overlap = segment // 2 if overlap_words is None else overlap_words
+    overlap = segment // 2 if overlap_words is None else whole_number(overlap_words, "overlap_words")
     welch = Welch(float(rate), segment, segment - overlap, window, detrend)
     scratch = np.empty(_PIECE_WORDS)
     for begin, end in runs:
