@@ -1,8 +1,8 @@
 """What a file's bytes come to as they go by, in order: sha256, running checksums, the index.
 
-A writer that keeps up takes them in after each write, while they are in the cache. One that has fallen behind has
-them taken in by two threads, one for the checksum and one for the index, while the write is under way: none waits
-for another then.
+A writer that keeps up takes them in after each write, while they are in the cache. One that has fallen behind leaves
+them to two lanes, a thread for the checksum and one for the index, which go on at their own pace beside its writes: the
+ring holds what they have not come to yet (`Digest.done`).
 """
 
 from __future__ import annotations
@@ -12,17 +12,15 @@ import hashlib
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import ThreadPoolExecutor
     from typing import Any
 
-    from fastcap._ring import Slot, View
+    from fastcap._ring import Slot
     from fastcap.workers.file_index import FileIndex
+    from fastcap.workers.lane import Lane
 
 BLOCK_BYTES = 1 << 20  # first distance of the running checksums by which verify names a wrong block
 MOST_BLOCKS = 4096  # beyond that every second one goes, and the distance doubles
 BESIDE_BYTES = 2 << 20  # of one write: more than a writer that keeps up ever has
-
-_threads: ThreadPoolExecutor | None = None
 
 
 class Digest:
@@ -40,7 +38,7 @@ class Digest:
     Attributes
     ----------
     position : int
-        Of the next ring byte; may be ahead of what is written.
+        Of the next ring byte; may be ahead of what is written, and of `done`.
     index : FileIndex or None
     blocks : list of str
         The first 16 hexadecimal digits of the running sha256 at every `block_bytes`.
@@ -55,6 +53,7 @@ class Digest:
         self._make_index = make_index
         self._hash: Any = hashlib.sha256() if checksum == "sha256" else None
         self._hashed_bytes = 0
+        self._lanes: list[Lane] = []
 
     @property
     def checksum(self) -> str | None:
@@ -87,37 +86,45 @@ class Digest:
 
     def take(self, slot: Slot, position: int, size: int) -> None:
         """Take in what is next of these ring bytes, if they hold it."""
-        if (view := self._next(slot, position, size)) is not None:
-            self.add(view)
-
-    def take_beside(self, slot: Slot, position: int, size: int) -> Callable[[], None] | None:
-        """As `take`, of a large piece and in threads; call nothing else but what is returned, which awaits them.
-
-        The piece counts as taken in whether or not it can be written: what is written later is the same bytes.
-        """
-        global _threads
-        if size < BESIDE_BYTES or (taken := self._next(slot, position, size)) is None:
-            return None
-        if _threads is None:
-            from concurrent.futures import ThreadPoolExecutor  # costs more to import than most writers need
-
-            _threads = ThreadPoolExecutor(2)
-        view = memoryview(taken)
-        ways = [self._add_to_index] if self._hash is None else [self._add_to_hash, self._add_to_index]
-        under_way = [_threads.submit(way, view) for way in ways]
-
-        def finish() -> None:
-            for each in under_way:
-                each.result()
-
-        return finish
-
-    def _next(self, slot: Slot, position: int, size: int) -> View | None:
         first, end = self.position, position + size
         if not position <= first < end:
-            return None
+            return
         self.position = end
-        return slot.view(first, end - first)
+        view = slot.view(first, end - first)
+        if self.done < first:
+            self._leave_to_lanes(first, view)
+        else:
+            self.add(view)
+
+    def take_beside(self, slot: Slot, position: int, size: int) -> None:
+        """As `take`, but of a large piece, and in the lanes: what is about to be written.
+
+        It counts as taken in whether or not it can be written: what is written later is the same bytes.
+        """
+        first, end = self.position, position + size
+        if size >= BESIDE_BYTES and position <= first < end:
+            self.position = end
+            self._leave_to_lanes(first, slot.view(first, end - first))
+
+    def _leave_to_lanes(self, first: int, view: Any) -> None:
+        if not self._lanes:
+            from fastcap.workers.lane import Lane  # costs more to import than most writers need
+
+            ways = [self._add_to_index] if self._hash is None else [self._add_to_hash, self._add_to_index]
+            self._lanes = [Lane(way) for way in ways]
+        for lane in self._lanes:
+            lane.add(first, memoryview(view))
+
+    @property
+    def done(self) -> int:
+        """Position below which all ring bytes are taken in: their memory is not needed here any more."""
+        return min((lane.reached(self.position) for lane in self._lanes), default=self.position)
+
+    def settle(self) -> None:
+        """Wait until all that was given is taken in, and let the threads go."""
+        for lane in self._lanes:
+            lane.close()
+        self._lanes = []
 
     def running(self) -> dict[str, Any] | None:
         """Return the running checksums as the sidecar holds them, or None if there are none."""
@@ -127,5 +134,6 @@ class Digest:
 
     def give_up(self) -> None:
         """Make no index: the file goes."""
+        self.settle()
         if self.index is not None:
             self.index.give_up()

@@ -2,10 +2,11 @@
 
 Flow of one recording: the slot is claimed before the source starts (``claim``); then the destination is
 checked and ``NAME.bin.part`` made (``record``) while the source may already run. Blocks go by ``pwrite``
-straight from ring memory and through the hash; at the fsync distance an fsync, and only when it returned
-does the cursor move. At a MARK or the END the file is finished: what was measured goes to the supervisor
-(``segment``), the report comes back (``commit``), sidecar and file take their names, the directory is
-synced. A write or fsync that fails is tried again from the cursor: the ring still holds everything since.
+straight from ring memory and through the hash; at the fsync distance an fsync, and only when it returned and
+the hash has come as far does the cursor move. At a MARK or the END the file is finished: what was measured goes
+to the supervisor (``segment``), the report comes back (``commit``), sidecar and file take their names, the
+directory is synced. A write or fsync that fails is tried again from what the last good fsync made durable: the
+ring still holds everything since.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 GATHER_BYTES = 1 << 20  # a write waits for this much, or for GATHER_S
 GATHER_S = 0.1
+DIGEST_S = 0.001  # how often a writer with nothing to write looks how far a digest that is behind has come
 BLOCK_BYTES = 4 << 20
 SYNC_NS = 1_000_000_000
 RETRY_S = 0.5
@@ -56,7 +58,7 @@ class NasWriter:
         self.start: Event | None = None
         self.header = b""
         self.ends: list[Event] = []  # MARKs and the END that were not reached yet, in order
-        self.written = slot.cursor
+        self.written = self.durable = slot.cursor  # the cursor is behind `durable` where the digest is
         self.fsync_took_ns = 0
         self.last_sync_ns = now_ns()
         self.trouble = False  # the last call on the destination failed
@@ -91,7 +93,7 @@ class NasWriter:
                 self.start = event
                 self.sink.begin(event.position, event.at_ns)
                 if not self.resumed:
-                    self.written = event.position
+                    self.written = self.durable = event.position
                     self.slot.advance(event.position)
             elif event.kind == events.HEADER:
                 self.header = event.payload
@@ -101,7 +103,8 @@ class NasWriter:
 
     def _wait(self) -> int:
         """Return up to where bytes may be written now: `framed`, or where a file ends."""
-        framed = self.slot.wait(self.written + GATHER_BYTES, self.log.offset, GATHER_S)
+        patience_s = GATHER_S if self.sink.digested is None else DIGEST_S
+        framed = self.slot.wait(self.written + GATHER_BYTES, self.log.offset, patience_s)
         self._look()
         self._commands()
         return min(framed, self.ends[0].position) if self.ends else framed
@@ -149,7 +152,7 @@ class NasWriter:
                 self._order(got[0]["op"])
 
     def _write(self, size: int) -> None:
-        """Write one block; on an error say so, wait, and go back to the cursor."""
+        """Write one block; on an error say so, wait, and go back to what is durable."""
         try:
             self.written += self.sink.write(self.written, size)
         except SinkFailed as e:
@@ -166,13 +169,21 @@ class NasWriter:
         return int(min(self.ring.capacity // 8, self.ring.room // 2, wanted))
 
     def _sync_if_due(self, upto: int) -> None:
-        unsynced = self.written - self.slot.cursor
+        unsynced = self.written - self.durable
         idle = now_ns() - self.last_sync_ns >= SYNC_NS
-        if unsynced >= self._distance(self.ring.framed - self.slot.cursor) or (unsynced > 0 and idle):
+        if unsynced >= self._distance(self.ring.framed - self.durable) or (unsynced > 0 and idle):
             self._sync()
+        self._advance()
+
+    def _advance(self) -> None:
+        """Move the cursor as far as bytes are durable and digested: the ring need not hold them any more."""
+        digested = self.sink.digested
+        done = self.durable if digested is None else min(self.durable, digested)
+        if done > self.slot.cursor:
+            self.slot.advance(done)
 
     def _sync(self) -> bool:
-        """Make what was written durable, then move the cursor. Takes the position before the call."""
+        """Make what was written durable. Takes the position before the call."""
         reached = self.written
         try:
             self.fsync_took_ns = self.sink.sync()
@@ -181,7 +192,7 @@ class NasWriter:
             return False
         finally:
             self.last_sync_ns = now_ns()
-        self.slot.advance(reached)
+        self.durable = reached
         if self.trouble:
             self.trouble = False
             self.channel.send({"op": "sink_ok", "recording": self.recording})
@@ -198,7 +209,7 @@ class NasWriter:
     def _failed(self, e: SinkFailed) -> None:
         """Report an error of the destination, wait a little, and write everything since the last good fsync again."""
         self.channel.send({"op": "sink_error", "recording": self.recording, "text": str(e), "errno": e.errno})
-        self.written = self.slot.cursor
+        self.written = self.durable
         self.trouble = True
         got = self.channel.receive(RETRY_S)
         if got is not None:
@@ -217,12 +228,13 @@ class NasWriter:
 
     def _finish(self, end: Event) -> None:
         """Make the file durable, get its report, give it its name."""
-        while self.slot.cursor < end.position or self.sink.dirty:
+        while self.durable < end.position or self.sink.dirty:
             if self._sync():
                 break
             while self.written < end.position:
                 self._write(min(end.position - self.written, BLOCK_BYTES))
         measured = self.sink.measured(end.position, len(self.header))
+        self._advance()
         last = end.kind == events.END
         self.channel.send({"op": "segment", "recording": self.recording, "last": last, **measured})
         while True:
@@ -277,7 +289,7 @@ class NasWriter:
             position, first_word, given = mark.position, mark.data["first_word"], mark.data.get("name")
             self.sink.step()
         self._insist(self.sink.continue_file, position, first_word, self.header, given)
-        self.written = self.slot.cursor
+        self.written = self.durable = self.slot.cursor
 
 
 def _serve(channel: Channel, ring: Ring) -> None:

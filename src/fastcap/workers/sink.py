@@ -188,10 +188,9 @@ class Sink:
             self._put_prefix()
         offset = len(self.prefix) + position - self.position
         digest = self.digest
-        finish = None if digest is None else digest.take_beside(self.slot, position, size)
+        if digest is not None:
+            digest.take_beside(self.slot, position, size)
         done, start, took = write_at(self.slot, self.fd, position, size, offset, self._hold())
-        if finish is not None:
-            finish()
         self._note(self.write_s, start, took)
         self.dirty = True
         if done <= 0:
@@ -199,6 +198,14 @@ class Sink:
         if digest is not None:
             digest.take(self.slot, position, int(done))
         return int(done)
+
+    @property
+    def digested(self) -> int | None:
+        """Position below which the digest has taken all bytes in; None: it is not behind."""
+        if self.digest is None:
+            return None
+        done = self.digest.done
+        return done if done < self.digest.position else None
 
     def sync(self) -> int:
         """Fsync the file; return how long it took, ns."""
@@ -290,6 +297,8 @@ class Sink:
     def measured(self, end: int, header_bytes: int) -> dict[str, Any]:
         """Return what the pump knows of the present file, which ends at ring position ``end``."""
         size = len(self.prefix) + end - self.position
+        if self.digest is not None:
+            self.digest.settle()
         if self.digest is None and self.checksum == "sha256":
             self.digest = self._digest_file(size)
         return {
