@@ -205,7 +205,7 @@ class Recording:
             "kept_bytes": kept,
             "lost_bytes": lost,
             "discarded_after_cut_bytes": handled - kept - lost,
-            "in_flight_bytes": 0 if self.bytes_read is None else self.bytes_read - handled,
+            "in_flight_bytes": None if self.bytes_read is None else self.bytes_read - handled,
         }
 
     def clock_sample(self, at_ns: int, words: int) -> None:
