@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -459,3 +460,25 @@ def test_time_that_a_pipe_stood_full_before_a_late_reader_is_counted(tmp_path):
 
     assert_whole(cap, 10_000_000)
     assert stopped_s - 0.1 < cap.report["pipe_full_s"] < stopped_s + 0.3
+
+
+def test_closed_board_leaves_no_socket(tmp_path):
+    there = _sockets()
+    gc.disable()  # which would hide what is not closed
+    try:
+        with fc.open(counting(1000, speed="max"), ring="32MiB") as board:
+            board.record(None, tmp_path)
+        left = _sockets() - there
+    finally:
+        gc.enable()
+
+    assert left == set()
+
+
+def _sockets() -> set[str]:
+    """Return this process's open sockets."""
+    found = set()
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # the listing's own
+            found.add(os.readlink(f"/proc/self/fd/{fd}"))
+    return {name for name in found if name.startswith("socket:")}

@@ -107,7 +107,8 @@ class Session:
             "realtime": bool(realtime), "writes": writes, "analyses": analyses, "outputs": outputs,
         }  # fmt: skip
         self._send(opening, quick=True)
-        threading.Thread(target=self._listen, name="fastcap-session", daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, name="fastcap-session", daemon=True)
+        self._listener.start()
         self.wait_for(lambda: self._opened, START_S)
         if not self._opened:
             raise self._failure or WorkerError(f"the supervisor did not start within {START_S:.0f} s")
@@ -275,3 +276,5 @@ class Session:
             self.wait_for(lambda: False, timeout_s)
         if not self._process.wait(10):
             raise WorkerError(f"the supervisor (pid {self._process.pid}) does not end")
+        self._listener.join()  # the other end is closed: it has nothing more to hear
+        self._channel.close()
