@@ -329,6 +329,18 @@ def test_stream_without_a_byte_is_an_error_and_the_session_goes_on(tmp_path):
     assert_only_the_file(to)
 
 
+def test_source_that_is_no_program_and_gives_no_byte_has_no_exit_status(tmp_path):
+    with (tmp_path / "empty").open("w+b") as empty, fc.open(empty.fileno(), ring="32MiB") as board:
+        with pytest.raises(SourceError, match=r"ended without a byte$"):
+            board.record(None, tmp_path)
+
+
+def test_source_that_cannot_be_read_from_the_first_byte_on_says_why(tmp_path):
+    with open("/proc/self/mem", "rb") as unmapped, fc.open(unmapped.fileno(), ring="32MiB") as board:
+        with pytest.raises(SourceError, match=r"cannot be read: Input/output error"):
+            board.record(None, tmp_path)
+
+
 @pytest.mark.parametrize("header", ["torn", "garbage", "missing"])
 def test_bytes_after_a_wrong_header_are_kept_as_they_came(tmp_path, header):
     argv = [sys.executable, "-P", "-m", "fastcap.sim.board", "-q", str(WORDS), "-s", "4", "-l", "-b"]

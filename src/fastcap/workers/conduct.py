@@ -340,13 +340,7 @@ class Conductor:
         self._release()
         assert r.ended is not None
         if r.ended["bytes"] == 0 and r.word_bytes > 1 and not r.interrupted:
-            tail = r.source_tail.strip().splitlines()
-            said = f"; it said: {tail[-1]}" if tail else ""
-            self.fail(
-                r,
-                "SourceError",
-                f"{r.spec['label']} ended (exit status {r.source_status}) without a byte{said}",
-            )
+            self.fail(r, "SourceError", r.without_a_byte())
             return
         self.s.say({"op": "sampled", "recording": r.id})
         self.s.loop.later(LOOK_S, lambda: self._look_for_progress(r, -1, 0.0))

@@ -184,6 +184,15 @@ class Recording:
         """Return what was said of one file alone."""
         return self.window_meta.get(os.path.basename(path).removesuffix(".bin"), {}) if path else {}
 
+    def without_a_byte(self) -> str:
+        """Return in words how the source ended that gave nothing."""
+        tail = self.source_tail.strip().splitlines()
+        said = f"; it said: {tail[-1]}" if tail else ""
+        status = "" if self.source_status is None else f" (exit status {self.source_status})"
+        if self.eof is not None and self.eof["error"]:
+            return f"{self.spec['label']} cannot be read: {self.eof['error']}{status}{said}"
+        return f"{self.spec['label']} ended{status} without a byte{said}"
+
     def source_report(self) -> dict[str, Any]:
         """Return the report's ``source``."""
         return {
