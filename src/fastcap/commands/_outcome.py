@@ -185,6 +185,6 @@ def _analysis_lines(report: Mapping[str, Any]) -> list[str]:
         return []
     if function.get("error"):
         error = function["error"]
-        what = f"{error['type']}: {error['message']}"
+        what = " ".join(f"{error['type']}: {error['message']}".split())  # a user's may be of many lines
         return [f"analysis: {function['name']} failed: {what}; the capture is unharmed"]
     return [f"analysis: {function['name']}: {json.dumps(function['result'])}"]
