@@ -38,7 +38,8 @@ class Block:
     index : int
         The source's index of the first word; words lost before it count.
     gap_before : int
-        Words missing between the block before and this one (for this consumer).
+        Words missing between the block before and this one (for this consumer). The block before counts with them
+        if it was overwritten before this one was asked for: what was made of it cannot be trusted.
     """
 
     def __init__(self, stream: Stream, position: int, view: View, index: int, gap_before: int) -> None:
