@@ -183,7 +183,9 @@ def test_nothing_is_kept_if_asked(clean_cli: CommandLine, tmp_path: Path) -> Non
 
 
 def test_wrong_analysis_costs_nothing(clean_cli: CommandLine, tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text("def fail(trace):\n    raise RuntimeError('not today\\nnor tomorrow')\n")
+    (tmp_path / "mine.py").write_text(
+        "def fail(trace):\n    raise RuntimeError('not today\\nnor tomorrow')\n"
+    )
     ended = clean_cli(
         "capture", AT_ONCE, "--to", "run.bin", "--samples", "5000", "--analyse", "mine:fail", cwd=tmp_path
     )  # fmt: skip

@@ -330,15 +330,22 @@ def test_stream_without_a_byte_is_an_error_and_the_session_goes_on(tmp_path):
 
 
 def test_source_that_is_no_program_and_gives_no_byte_has_no_exit_status(tmp_path):
-    with (tmp_path / "empty").open("w+b") as empty, fc.open(empty.fileno(), ring="32MiB") as board:
-        with pytest.raises(SourceError, match=r"ended without a byte$"):
-            board.record(None, tmp_path)
+    (tmp_path / "empty").touch()
+    _assert_refused(tmp_path / "empty", r"ended without a byte$")
 
 
-def test_source_that_cannot_be_read_from_the_first_byte_on_says_why(tmp_path):
-    with open("/proc/self/mem", "rb") as unmapped, fc.open(unmapped.fileno(), ring="32MiB") as board:
-        with pytest.raises(SourceError, match=r"cannot be read: Input/output error"):
-            board.record(None, tmp_path)
+def test_source_that_cannot_be_read_from_the_first_byte_on_says_why():
+    _assert_refused(Path("/proc/self/mem"), r"cannot be read: Input/output error$")
+
+
+def _assert_refused(source: Path, message: str) -> None:
+    """Assert that recording from an open descriptor of ``source`` ends with an error."""
+    with (
+        source.open("rb") as file,
+        fc.open(file.fileno(), ring="32MiB") as board,
+        pytest.raises(SourceError, match=message),
+    ):
+        board.record(None, "none")
 
 
 @pytest.mark.parametrize("header", ["torn", "garbage", "missing"])

@@ -56,6 +56,16 @@ def ledger(
     return entries
 
 
+def _unknown(losses: list[Json], first_word: int, upto: int | None) -> list[Json]:
+    """Return the ledger entries of losses that nobody could count, those in a file up to word ``upto``."""
+    return [
+        {**entry, "after_word": entry["after_word"] - first_word}
+        for entry in losses
+        if (entry["after_word"] > first_word or first_word == 0)
+        and (upto is None or entry["after_word"] <= upto)
+    ]
+
+
 def rate_hz(rate: list[int] | None) -> float | None:
     """Return [numerator, denominator] as a float."""
     return rate[0] / rate[1] if rate else None
@@ -83,8 +93,8 @@ def build(recording: Any, segment: Json) -> Json:
         first_word=first,
         started_ns=recording.started_ns,
     )
-    entries += recording.unknown_losses if segment["last"] else []
-    lost = sum(e["words"] for e in entries if e["certainty"] == "exact")
+    lost = sum(e["words"] for e in entries)
+    entries += _unknown(recording.unknown_losses, first, None if segment["last"] else first + words + lost)
     rate = rate_hz(recording.rate)
     unmeasured = {"estimated_words_lost": None, "detectable_words": None}
     last = segment["last"]
@@ -132,7 +142,10 @@ def describe(report: Json) -> str:
     """Return one line for people: what arrived, what was lost, where it is."""
     lost = report["words_lost"]
     where = os.fspath(report["path"]) if report["path"] else "nothing written"
-    loss = "nothing lost" if not lost else f"{lost} words lost in {len(report['ledger'])} gaps"
+    gaps = sum(1 for entry in report["ledger"] if entry["certainty"] == "exact")
+    losses = [f"{lost} words lost in {gaps} {'gap' if gaps == 1 else 'gaps'}"] if lost else []
+    losses += ["an unknown number of words lost"] if gaps < len(report["ledger"]) else []
+    loss = " and ".join(losses) or "nothing lost"
     estimate = (report.get("board") or {}).get("estimated_words_lost")
     if estimate:
         loss += f", about {estimate} lost by the board"

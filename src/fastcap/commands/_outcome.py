@@ -144,8 +144,8 @@ def shortcomings(report: Mapping[str, Any]) -> list[str]:
     if report["words_lost"]:
         gaps = sum(1 for entry in report["ledger"] if entry["certainty"] == "exact")
         reasons.append(
-            f"{report['words_lost']} words were dropped in {gaps} places, for the ring of "
-            f"{report['ring']['capacity_bytes']} bytes was full; use a larger --ring"
+            f"{report['words_lost']} words were dropped in {gaps} {'place' if gaps == 1 else 'places'}, "
+            f"for the ring of {report['ring']['capacity_bytes']} bytes was full; use a larger --ring"
         )
     estimate = (report["board"] or {}).get("estimated_words_lost")
     if estimate:

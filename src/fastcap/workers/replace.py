@@ -143,7 +143,7 @@ class Replacer:
         state = self.c.s.ring.reader_state()
         r.taken_before = self.c.s.ring.head - state["start"] + state["dropped_bytes"]
         r.taken_known = False
-        after = max(0, self.c.s.ring.head - state["start"]) // r.word_bytes
+        after = max(0, r.taken_before - r.header.get("header_bytes", 0)) // r.word_bytes
         entry = {
             "stage": "pipe",
             "after_word": after,
