@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -311,6 +312,17 @@ def test_exit_status_of_the_source_is_told(tmp_path):
     assert not report["complete"]
     assert assert_counter_file(report["path"], WORDS) == []
     assert_law(report)
+
+
+def test_start_is_when_the_first_bytes_came(tmp_path):
+    source = _file(tmp_path, WORDS)
+    before = time.time()
+    with fc.open(["sh", "-c", f"sleep 1; exec cat {source}"], ring="32MiB") as board:
+        cap = board.record(None, tmp_path)
+
+    started = datetime.fromisoformat(cap.report["started"])
+    assert before + 1 <= started.timestamp() <= time.time()
+    assert cap.trace().start == started
 
 
 def test_stream_without_a_byte_is_an_error_and_the_session_goes_on(tmp_path):

@@ -86,7 +86,7 @@ class Hearing:
         self.c.check_sampled(r)
 
     def _on_header(self, r: Recording, worker: Worker, message: Message) -> None:
-        r.header = message
+        r.take_header(message)
         self.c.s.say({**message, "op": "header"})
 
     def _on_marked(self, r: Recording, worker: Worker, message: Message) -> None:

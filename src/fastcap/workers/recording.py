@@ -74,6 +74,7 @@ class Recording:
         self.gaps: list[Event] = []
         self.clock: ClockRecorder | None = None  # arrivals, from the splitter
         self.started_ns = self.begun_ns
+        self.first_at: float | None = None  # when the first bytes came, by the wall clock of that moment
         self.pipe_bytes = 0
         self.destination_checked = False  # by the writer: what existed there was not this recording's
         self.destination_device = 0  # the file system that it is on, from then
@@ -171,14 +172,22 @@ class Recording:
         return int(self.ring.slot_state(self.writer_slot)["high_water"])
 
     def started_at(self, first_word: int) -> str:
-        """Return the local time, ISO 8601, at which source word ``first_word`` was taken."""
-        started: str = self.spec["started"]
-        if not first_word or not self.rate:
-            return started
+        """Return the local time, ISO 8601, at which source word ``first_word`` came; where none did: when asked for."""
         from datetime import datetime, timedelta
 
-        shift = timedelta(microseconds=first_word * self.rate[1] * 1_000_000 // self.rate[0])
-        return (datetime.fromisoformat(started) + shift).isoformat()
+        started = datetime.fromisoformat(self.spec["started"])
+        if self.first_at is not None:
+            started = datetime.fromtimestamp(self.first_at, started.tzinfo)
+        if first_word and self.rate:
+            started += timedelta(microseconds=first_word * self.rate[1] * 1_000_000 // self.rate[0])
+        return started.isoformat()
+
+    def take_header(self, message: dict[str, Any]) -> None:
+        """Note what the header says, and when the first bytes came: a program may take its time to start."""
+        self.header = message
+        first_ns = self.ring.reader_state()["first_ns"]
+        if self.first_at is None and first_ns:
+            self.first_at = time.time() - (now_ns() - first_ns) * 1e-9
 
     def meta_of(self, path: str | None) -> dict[str, str]:
         """Return what was said of one file alone."""
