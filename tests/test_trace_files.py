@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +242,16 @@ def test_a_sidecar_of_another_rate_is_told_and_used(tmp_path: Path) -> None:
 
     assert tr.sample_rate == 5_000_000
     assert "5000000 words/s, which is used; its header 2000000" in tr.problems[0]
+
+
+def test_a_header_of_another_time_is_told_as_in_a_replay_of_an_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    write_capture(path, counter_words(0, 100), header=build_header(ARGV, START - timedelta(days=365)))
+    tr = load(path)
+
+    assert tr.start == datetime(2026, 11, 22, 2, 0, 0, 123456, tzinfo=UTC)
+    (problem,) = tr.problems
+    assert "begins at 2026-11-22 10:00:00.123456+08:00, which is used; its header at 2025-11-22" in problem
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from fastcap.stream import (
 )
 
 _Sidecar = dict[str, Any] | None
+_APART_S = 10.0  # of a header's start, to the second, and the first bytes' arrival: more is another recording
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -224,5 +225,13 @@ def _problems(path: str, stored: Mapped, layout: _Layout, core: dict[str, Any], 
         stated = float(layout.header.sample_rate_hz)
         found.append(
             f"{path}: its sidecar says {rate_hz:.10g} words/s, which is used; its header {stated:.10g}"
+        )
+    start, stated_start = (
+        _start(path, report["started"], layout.header),
+        layout.header and layout.header.start,
+    )
+    if start and stated_start and abs((start - stated_start).total_seconds()) > _APART_S:
+        found.append(
+            f"{path}: its sidecar says it begins at {start}, which is used; its header at {stated_start}"
         )
     return found
