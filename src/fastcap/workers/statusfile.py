@@ -46,6 +46,7 @@ class StatusFile:
             "started": message.get("started"),
             "ring_bytes": message["ring_bytes"],
         }
+        _remove_bygone()
         self._path = os.path.join(directory(), f"{PREFIX}{os.getuid()}-{self._base['session']}.json")
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         self._written = 0.0
@@ -79,6 +80,24 @@ class StatusFile:
             os.unlink(self._path)
         os.close(self._fd)
         self._fd = -1
+
+
+def _remove_bygone() -> None:
+    """Remove this user's files of sessions that were left behind and whose folders are gone since."""
+    own = f"{PREFIX}{os.getuid()}-"
+    for name in os.listdir(directory()):
+        if name.startswith(own):
+            path = os.path.join(directory(), name)
+            session = _read(path)
+            if (
+                session is not None
+                and not session["alive"]
+                and not os.path.lexists(session.get("folder", "/"))
+            ):
+                try:
+                    os.unlink(path)
+                except OSError:
+                    continue  # another session was quicker, or it is another user's
 
 
 def read_all() -> list[dict[str, Any]]:
