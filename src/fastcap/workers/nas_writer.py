@@ -34,6 +34,7 @@ GATHER_S = 0.1
 DIGEST_S = 0.001  # how often a writer with nothing to write looks how far a digest that is behind has come
 BLOCK_BYTES = 4 << 20
 SYNC_NS = 1_000_000_000
+TELL_NS = 250_000_000  # between two tellings of what was measured
 RETRY_S = 0.5
 
 
@@ -61,6 +62,7 @@ class NasWriter:
         self.written = self.durable = slot.cursor  # the cursor is behind `durable` where the digest is
         self.fsync_took_ns = 0
         self.last_sync_ns = now_ns()
+        self.told, self.told_ns = (0, 0), 0
         self.trouble = False  # the last call on the destination failed
         self.path_lost = False  # the destination's path leads elsewhere
         self.sink = Sink(message, slot)
@@ -142,6 +144,7 @@ class NasWriter:
                     return
                 first, given = end.data["first_word"], end.data.get("name")
                 self._insist(self.sink.next_file, end.position, first, self.header, given)
+                self._tell_so_far()
             else:
                 self._sync_if_due(upto)
 
@@ -193,11 +196,19 @@ class NasWriter:
         finally:
             self.last_sync_ns = now_ns()
         self.durable = reached
+        self._tell_so_far()
         if self.trouble:
             self.trouble = False
             self.channel.send({"op": "sink_ok", "recording": self.recording})
         self._look_at_path()
         return True
+
+    def _tell_so_far(self) -> None:
+        """Let the supervisor know what was measured: should this process die, the next one goes on with it."""
+        told = (self.sink.index, len(self.sink.stalls))
+        if told != self.told or now_ns() - self.told_ns >= TELL_NS:
+            self.told, self.told_ns = told, now_ns()
+            self.channel.send({"op": "so_far", "recording": self.recording, "so_far": self.sink.so_far()})
 
     def _look_at_path(self) -> None:
         """Say so when the destination is unmounted, or mounted again. Its open files are written all the same."""

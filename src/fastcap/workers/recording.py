@@ -95,6 +95,8 @@ class Recording:
         self.output_results: list[dict[str, Any]] = []
         self.sink_trouble: str | None = None
         self.path_trouble: str | None = None  # the destination was unmounted, which stops nobody
+        self.sink_so_far: dict[str, Any] | None = None  # what the writer has measured of its present file
+        self._stalled_since_ns = 0  # the last call that a writer died in
         self.needs_file = False  # the analysis waits for the complete file
 
     # -- questions ---------------------------------------------------------------------------------
@@ -201,6 +203,21 @@ class Recording:
         if self.eof is not None and self.eof["error"]:
             return f"{self.spec['label']} cannot be read: {self.eof['error']}{status}{said}"
         return f"{self.spec['label']} ended{status} without a byte{said}"
+
+    def died_in_call(self, since_ns: int) -> None:
+        """Note that the writer died in a call that began at ``since_ns`` (0: in none): so long it stalled at least."""
+        if not since_ns or since_ns == self._stalled_since_ns:
+            return
+        from fastcap.workers.sink import STALL_NS
+
+        self._stalled_since_ns = since_ns
+        if self.sink_so_far is None:
+            nothing: dict[str, Any] = {"max_ns": None, "buckets": {}}
+            self.sink_so_far = {"index": 0, "write_s": nothing, "fsync_s": nothing, "stalls": []}
+        if (for_ns := now_ns() - since_ns) >= STALL_NS:
+            at_s = max(0, since_ns - self.started_ns) * 1e-9
+            stall = {"at_s": round(at_s, 6), "for_s": round(for_ns * 1e-9, 6)}
+            self.sink_so_far["stalls"].append(stall)
 
     def source_report(self) -> dict[str, Any]:
         """Return the report's ``source``."""

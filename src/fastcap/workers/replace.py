@@ -252,10 +252,11 @@ class Replacer:
         if slot is None:
             self.c.prepare_sink(r)
         else:
+            r.died_in_call(self.c.s.ring.slot_state(slot)["busy_since_ns"])
             r.writer = self.c.take("nas_writer")
             r.writer.recording = r.id
-            known = {"checked": r.destination_checked, "device": r.destination_device}
-            known["turn"] = self.c.turns.has(r)
+            known: dict[str, Any] = {"checked": r.destination_checked, "device": r.destination_device}
+            known |= {"turn": self.c.turns.has(r), "so_far": r.sink_so_far}
             message = {"recording": r.id, "slot": slot, **known, **r.spec["sink"]}
             self.c.s.tell(r.writer, {"op": "resume", **message})
         self.c.s.loop.later(0.5, self.c.warm_up)

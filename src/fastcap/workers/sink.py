@@ -52,6 +52,7 @@ class Sink:
         self.header_bytes = 0  # of the board's header; known before the first byte is written
         self._begun = False  # next_file() has counted on, but not made the file yet
         self.given: str | None = None  # the present file's name, where it has one of its own
+        self._so_far: dict[str, Any] | None = message.get("so_far")  # what a dead predecessor had measured
         self._new_file(0, 0, b"")
 
     def _new_file(self, position: int, first_word: int, prefix: bytes) -> None:
@@ -258,6 +259,7 @@ class Sink:
         self.given = given
         self._new_file(position, first_word, prefix)
         self.digest = None
+        self._take_over()
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             if self.directory.exists(self.name + ".part"):
@@ -270,6 +272,17 @@ class Sink:
             raise SinkFailed("open", self.part_path, e) from e
         self.dirty = True
         self._write_prefix()
+
+    def so_far(self) -> dict[str, Any]:
+        """Return what was measured of the present file, for a successor."""
+        measured = {"write_s": self.write_s.to_json(), "fsync_s": self.fsync_s.to_json()}
+        return {"index": self.index, **measured, "stalls": self.stalls}
+
+    def _take_over(self) -> None:
+        if self._so_far is not None and self._so_far["index"] == self.index:
+            self.write_s = LatencyHistogram.from_json(self._so_far["write_s"])
+            self.fsync_s = LatencyHistogram.from_json(self._so_far["fsync_s"])
+            self.stalls = list(self._so_far["stalls"])
 
     def _digest_file(self, size: int) -> Digest:
         """Digest the finished file by reading it back."""
