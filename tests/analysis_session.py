@@ -236,3 +236,10 @@ def record(session, words, header="yes", tail=b"", **options):
     session.write((HEADER if header == "yes" else b"") + words.tobytes() + tail)
     ended = session.finish()
     assert (ended["words"], ended["words_lost"]) == (len(words), 0)
+
+
+def assert_just_now(start: str) -> None:
+    """Assert that a recording's start is when its bytes came, in the zone of `WALL`."""
+    told = datetime.fromisoformat(start)
+    assert told.utcoffset() == datetime.fromisoformat(WALL).utcoffset()
+    assert 0 <= time.time() - told.timestamp() < 60

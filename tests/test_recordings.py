@@ -314,13 +314,18 @@ def test_exit_status_of_the_source_is_told(tmp_path):
     assert_law(report)
 
 
+def _start_of(trace):
+    return {"start": trace.start.timestamp()}
+
+
 def test_start_is_when_the_first_bytes_came(tmp_path):
     source = _file(tmp_path, WORDS)
     before = time.time()
     with fc.open(["sh", "-c", f"sleep 1; exec cat {source}"], ring="32MiB") as board:
-        cap = board.record(None, tmp_path)
+        cap = board.record(None, tmp_path, analyse=_start_of)
 
     started = datetime.fromisoformat(cap.report["started"])
+    assert abs(cap.report["analysis"]["function"]["result"]["start"] - started.timestamp()) < 0.1
     assert before + 1 <= started.timestamp() <= time.time()
     assert cap.trace().start == started
 

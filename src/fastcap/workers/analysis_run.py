@@ -174,7 +174,10 @@ class Analysis:
     def _start(self) -> datetime | None:
         assert self._live.start is not None
         wall = self._live.start.data.get("wall")
-        return datetime.fromisoformat(wall) if wall else None
+        asked = datetime.fromisoformat(wall) if wall else None
+        if asked is None or self._live.first_at is None:
+            return asked
+        return datetime.fromtimestamp(self._live.first_at, asked.tzinfo)
 
     def _trace(self, words: Words) -> Trace:
         """Return the recording in ring memory as a trace."""

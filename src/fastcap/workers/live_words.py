@@ -7,6 +7,7 @@ meanwhile, as can happen to a lossy consumer; otherwise it counts as missed.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from fractions import Fraction
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastcap import events
-from fastcap._ring import Ring, Slot
+from fastcap._ring import Ring, Slot, now_ns
 from fastcap.blocks import ArrivedBlock
 from fastcap.errors import StreamFormatError
 from fastcap.events import Event, EventReader
@@ -80,6 +81,7 @@ class LiveWords:
         self.stats = TraceStats(skip_words, rate=rate)
         self.missed_words = 0
         self.start: Event | None = None
+        self.first_at: float | None = None  # when the first bytes came
         self.header: Header | None = None
         self.block: ArrivedBlock | None = None
         self._skip_words = skip_words
@@ -112,12 +114,19 @@ class LiveWords:
                 self._slot.advance(max(self._slot.cursor, event.position))
             elif event.kind == events.HEADER:
                 self._begin = self._position = event.position + len(event.payload)
+                self._note_first()
                 self._read_header(event.payload)
             elif event.kind == events.GAP:
                 self._gaps.append(event)
                 self._ahead.append(event)
             elif event.kind == events.END:
                 self._end = event.position
+
+    def _note_first(self) -> None:
+        """Note when the first bytes came, as the report will say it; not once another recording has begun."""
+        state = self._ring.reader_state()
+        if state["recording"] == self._recording and state["first_ns"]:
+            self.first_at = time.time() - (now_ns() - state["first_ns"]) * 1e-9
 
     def _read_header(self, raw: bytes) -> None:
         try:
