@@ -141,6 +141,17 @@ def test_calls_that_fail_to_the_end_are_no_rate_and_a_growing_backlog(
 
 
 @requires_fuse
+def test_a_close_that_fails_at_the_end_takes_nothing_of_what_was_measured(faultfs: Mount) -> None:
+    fs = faultfs()
+    fs.error("flush", errno.EIO, count=None)
+
+    found = bench(fs.mount, seconds=1)
+
+    assert found.rate_bytes_per_s > 10 * MB
+    assert not list(fs.backing.iterdir())
+
+
+@requires_fuse
 def test_a_command_whose_writer_is_stuck_leaves_nobody_waiting_at_its_pipes(
     faultfs: Mount, clean_cli: CommandLine
 ) -> None:
