@@ -102,6 +102,25 @@ def test_the_offered_load_goes_on_while_a_write_is_stuck(faultfs: Mount) -> None
 
 
 @requires_fuse
+@pytest.mark.parametrize("taken", [2 * MB, 10 * MB])
+def test_a_destination_slower_than_the_offer_does_not_fit_and_no_ring_is_named(
+    faultfs: Mount, taken: int
+) -> None:
+    fs = faultfs()
+    fs.throttle(taken)
+
+    found = bench(fs.mount, seconds=4)
+
+    (asked,) = [fit for fit in found.fits if fit.measured]
+    assert not asked.fits
+    assert asked.headroom == pytest.approx(taken / (16 * MB), rel=0.1)
+    most = max(fit.rate_bytes_per_s for fit in found.fits if fit.fits)
+    assert most == pytest.approx(taken / 1.1, rel=0.1)
+    assert found.ring_recommended_bytes is None
+    assert "and growing: less was taken than was offered" in str(found)
+
+
+@requires_fuse
 def test_a_failing_write_is_told_and_made_good(faultfs: Mount) -> None:
     fs = faultfs()
     fs.error("write", errno.EIO, after=8, count=2)

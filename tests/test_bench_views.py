@@ -155,6 +155,38 @@ def test_what_a_destination_cannot_take_does_not_fit() -> None:
     assert most == pytest.approx(50e6 / 1.1 / 8, rel=0.01)
 
 
+def test_a_slow_destination_s_long_calls_are_its_rate_and_no_pause() -> None:
+    """2 MB/s in writes of 1 MiB: each call takes longer than a stall, and no time is left for others."""
+    tally = Tally(Offer(16e6, start_ns=0, end_ns=10 * S))
+    for k in range(10):
+        tally.call("write", k * S, S - 20 * S // 1000, 2 * MB)
+        tally.call("fsync", (k + 1) * S - 15 * S // 1000, S // 1000, (k + 1) * 2 * MB)
+    service = Service(
+        tally.busy_bytes_per_s, tally.stalls, 10.0, 0.001, 16e6, tally.peak_bytes, tally.stalled_bytes
+    )
+
+    assert tally.busy_bytes_per_s is None  # nothing was done outside the stalls
+    assert service.rate == pytest.approx(2e6)
+    assert not service.fit(2e6).fits
+    assert service.fit(0.2e6).fits
+    assert (
+        service.fit(0.2e6).ring_needed_bytes < 10 * MB
+    )  # of 16 MB in all: what a call carried was given back
+
+
+def test_what_one_stall_carried_does_not_change_the_rate_while_working() -> None:
+    tally = Tally(Offer(16e6, start_ns=0, end_ns=10 * S))
+    tally.call("write", 0, S // 10, 10 * MB)
+    tally.call("fsync", S // 10, S // 10, 10 * MB)
+    tally.call("write", 1 * S, 2 * S, 4 * MB)
+    tally.call("fsync", 4 * S, S // 10, 14 * MB)
+    tally.call("write", 5 * S, S // 10, 10 * MB)
+    tally.call("fsync", 6 * S, S // 2, 24 * MB)
+
+    assert tally.stalled_bytes == 14 * MB
+    assert tally.busy_bytes_per_s == pytest.approx(10e6 / 0.4)
+
+
 def test_times_in_which_calls_fail_count_as_stalls_do_and_none_twice() -> None:
     stall, trouble = Stall(4.0, 4.0, "write"), Trouble(2.0, "full", 8.0)
     service = Service(100e6, [stall, trouble], 20.0, 0.0, None, None)

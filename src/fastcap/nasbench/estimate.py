@@ -1,7 +1,8 @@
 """What was measured at one rate says about others: would they fit, and with which ring.
 
-A destination is taken as one that serves at the rate it had while working, and not at all during the stalls
-that were seen, nor while its calls failed. The backlog of another offered rate then is a walk along those times.
+A destination is taken as one that serves at the rate it had while working, and not during the stalls that were
+seen, nor while its calls failed; what a stall carried is durable at its end. The backlog of another offered rate
+then is a walk along those times.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ def _merged(outages: Sequence[Outage]) -> list[tuple[float, float]]:
     return merged
 
 
-def backlog_at(rate: float, busy_rate: float, outages: Sequence[Outage], fsync_s: float) -> int:
+def backlog_at(
+    rate: float, busy_rate: float, outages: Sequence[Outage], fsync_s: float, carried_rate: float = 0.0
+) -> int:
     """Return the largest backlog, bytes, that an offered rate would have built.
 
     Parameters
@@ -49,6 +52,8 @@ def backlog_at(rate: float, busy_rate: float, outages: Sequence[Outage], fsync_s
         When nothing could become durable.
     fsync_s : float
         A long fsync that is no stall.
+    carried_rate : float
+        What the outages made durable, at their ends, over their time; bytes per second.
     """
     peak = backlog = 0.0
     served_s = 0.0
@@ -56,6 +61,7 @@ def backlog_at(rate: float, busy_rate: float, outages: Sequence[Outage], fsync_s
         backlog = max(0.0, backlog - (busy_rate - rate) * (begin_s - served_s))
         backlog += rate * (end_s - begin_s)
         peak, served_s = max(peak, backlog), end_s
+        backlog = max(0.0, backlog - carried_rate * (end_s - begin_s))
     return int(peak + rate * (_SYNC_SHARE_S + fsync_s))
 
 
@@ -70,6 +76,7 @@ class Service:
         fsync_s: float | None,
         measured_rate: float | None,
         measured_ring: int | None,
+        carried_bytes: int = 0,
     ) -> None:
         self.busy_rate = busy_rate or 0.0
         self.outages = outages
@@ -77,7 +84,9 @@ class Service:
         self.fsync_s = min(fsync_s or 0.0, 0.25)
         self.measured_rate, self.measured_ring = measured_rate, measured_ring
         away_s = sum(end - begin for begin, end in _merged(outages))
-        self.rate = self.busy_rate * max(0.0, 1 - away_s / observed_s) if observed_s > 0 else 0.0
+        self.carried_rate = carried_bytes / away_s if away_s > 0 else 0.0
+        served = self.busy_rate * max(0.0, observed_s - away_s) + carried_bytes
+        self.rate = served / observed_s if observed_s > 0 else 0.0
 
     def fit(self, rate_hz: float) -> Fit:
         """Judge one board rate."""
@@ -85,7 +94,7 @@ class Service:
         measured = self.measured_rate is not None and abs(rate - self.measured_rate) < 1e-6 * rate
         needed = self.measured_ring if measured else None
         if needed is None:
-            needed = backlog_at(rate, self.busy_rate, self.outages, self.fsync_s)
+            needed = backlog_at(rate, self.busy_rate, self.outages, self.fsync_s, self.carried_rate)
         headroom, room = self.rate / rate, min(free_shm_bytes(), available_bytes())
         fits, why = True, ""
         if self.failing:

@@ -105,7 +105,8 @@ class NasBench(msgspec.Struct, frozen=True):
     ring_needed_bytes : int or None
         Peak of what was offered and not durable: a ring below this would have lost words. None without a pace.
     ring_recommended_bytes : int or None
-        That with ``margin``, not below what was modelled (`fastcap.nasbench.policy`).
+        That with ``margin``, not below what was modelled (`fastcap.nasbench.policy`). None also where the
+        destination took less than was offered: the backlog was still growing.
     """
 
     directory: str

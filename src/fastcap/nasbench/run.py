@@ -218,15 +218,19 @@ def _result(request: _Request, begun: Message, tally: Tally, started: str, *, in
     needed = None if request.rate is None else tally.peak_bytes
     troubles = tally.troubles.told
     outages: list[Outage] = [*tally.stalls, *troubles]
-    service = Service(tally.busy_bytes_per_s, outages, durable_s, fsync_s.p99, request.rate, needed)
+    service = Service(
+        tally.busy_bytes_per_s, outages, durable_s, fsync_s.p99, request.rate, needed, tally.stalled_bytes
+    )
+    fits = service.fits()
+    growing = any(fit.measured and fit.headroom < 1 for fit in fits)
     return NasBench(
         directory=request.directory, started=started, observed_s=round(observed_s, 6),
         asked_bytes_per_s=request.rate, rate_bytes_per_s=tally.durable / durable_s if durable_s > 0 else 0.0,
         busy_bytes_per_s=tally.busy_bytes_per_s, bytes=tally.bytes, span_bytes=begun["span_bytes"],
         block_bytes=request.block, fsync_every_bytes=request.every, write_s=write_s, fsync_s=fsync_s,
         stalls=tally.stalls, ring_needed_bytes=needed,
-        ring_recommended_bytes=None if needed is None else recommended(needed, LEAST_RING_BYTES),
-        margin=MARGIN, fits=service.fits(), timeline=tally.timeline(),
+        ring_recommended_bytes=None if needed is None or growing else recommended(needed, LEAST_RING_BYTES),
+        margin=MARGIN, fits=fits, timeline=tally.timeline(),
         mount=msgspec.convert(begun["mount"], Mount | None),
         warnings=[*begun["warnings"], *_warnings(request, begun, tally)], errors=troubles,
         interrupted=interrupted, host=socket.gethostname(), fastcap=fastcap.__version__,

@@ -80,6 +80,8 @@ class Tally:
         self.troubles = Troubles()
         self.bytes = self.durable = self.peak_bytes = 0
         self.busy_ns = self.stalled_ns = 0
+        self.stalled_bytes = 0  # made durable by stalls: a slow destination does much in its long calls
+        self._stalled_writes = 0  # bytes of such writes since the last fsync
         self.steps = Steps()
         self.durable_ns = offer.start_ns  # when `durable` was reached
         self._curve_ns = offer.start_ns  # up to where the backlog's curve is drawn
@@ -89,11 +91,16 @@ class Tally:
         self.histograms[call].record(took_ns)
         self.steps.add(call, start_ns - self.offer.start_ns, took_ns)
         self.busy_ns += took_ns
-        if took_ns >= STALL_NS:
+        stalled = took_ns >= STALL_NS
+        if stalled:
             self._stall(call, start_ns, took_ns, ongoing=False)
         if call == "write":
             self.bytes += value
+            self._stalled_writes += value if stalled else 0
         elif value >= 0:
+            made = max(0, value - self.durable)
+            self.stalled_bytes += made if stalled else min(made, self._stalled_writes)
+            self._stalled_writes = 0
             self._made_durable(start_ns + took_ns, value)
 
     def _stall(self, call: str, start_ns: int, took_ns: int, *, ongoing: bool) -> None:
@@ -136,9 +143,9 @@ class Tally:
 
     @property
     def busy_bytes_per_s(self) -> float | None:
-        """Bytes over the time in calls that were no stalls; None when nothing became durable."""
-        working_ns = self.busy_ns - self.stalled_ns
-        return self.bytes / (working_ns * 1e-9) if self.durable and working_ns > 0 else None
+        """Bytes over time of the calls that were no stalls; None when they made nothing durable."""
+        working_ns, made = self.busy_ns - self.stalled_ns, self.durable - self.stalled_bytes
+        return made / (working_ns * 1e-9) if made > 0 and working_ns > 0 else None
 
     def latencies(self, call: str) -> Latencies:
         """Return the percentiles of one kind of call."""

@@ -75,13 +75,15 @@ def _errors(bench: NasBench) -> Iterator[str]:
 
 
 def _ring(bench: NasBench) -> str:
-    if bench.ring_needed_bytes is None or bench.ring_recommended_bytes is None:
+    if bench.ring_needed_bytes is None:
         return "not measured: nothing is offered where writing goes as fast as it can; give a --rate"
     needed, time = format_size(bench.ring_needed_bytes), format_duration(bench.observed_s)
-    use = f"--ring {bench.ring_recommended_bytes >> 20}MiB"
-    short = "; a rare stall needs a longer look: --seconds 24h" if bench.observed_s < 3600 else ""
     if any(s.ongoing for s in bench.stalls) or any(e.ongoing for e in bench.errors):
         needed = f"at least {needed}"  # it was still growing
+    if bench.ring_recommended_bytes is None:
+        return f"{needed} needed in the {time} observed, and growing: less was taken than was offered"
+    use = f"--ring {bench.ring_recommended_bytes >> 20}MiB"
+    short = "; a rare stall needs a longer look: --seconds 24h" if bench.observed_s < 3600 else ""
     return f"{needed} needed in the {time} observed; with a margin of half: {use}{short}"
 
 
