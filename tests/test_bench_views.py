@@ -327,6 +327,28 @@ def test_lines_that_make_no_sense_are_passed_over() -> None:
     assert "no capture or bench to it is known" in "".join(describe(bygone("/mnt/nas")))
 
 
+@pytest.mark.parametrize(
+    "field",
+    [
+        '"duration_s": Infinity', '"duration_s": NaN', '"duration_s": 1e12', '"duration_s": -5',
+        '"high_water_bytes": "much"', '"rate_bytes_per_s": "fast"', '"words_lost": 1e400',
+        '"stalls": [{"at_s": 1e300, "for_s": 1}]', '"stalls": [{"at_s": 1, "for_s": NaN}]',
+        '"started": "0001-01-01T00:00:00+14:00"',
+        '"started": "9999-12-31T23:59:59+00:00", "stalls": [{"at_s": 90000, "for_s": 1}]',
+    ],
+)  # fmt: skip
+def test_a_damaged_line_is_passed_over_and_the_others_are_told(field: str) -> None:
+    whole = {"started": local(3), "destination": "/mnt/nas", "high_water_bytes": 5, "rate_bytes_per_s": 16e6}
+    history.append({**whole, "stalls": [{"at_s": 1, "for_s": 2}]})
+    with history.history_path().open("a") as file:
+        file.write(f'{{"destination": "/mnt/nas", "started": "{local(4)}", "duration_s": 1, {field}}}\n')
+
+    found = bygone("/mnt/nas")
+
+    assert (found.captures, found.worst_s, found.backlog_bytes) == (1, 2.0, 5)
+    assert "worst stall: 2 s" in "\n".join(describe(found))
+
+
 def test_the_history_is_told_and_drawn(clean_cli: CommandLine, tmp_path: Path) -> None:
     place = tmp_path / "nas"
     place.mkdir()

@@ -15,6 +15,8 @@ from fastcap.nasbench.model import NasBench, Stall
 from fastcap.units import format_duration, format_rate, format_size
 
 _HOUR_S = 3600.0
+_MOST = 1e15  # bytes, bytes per second, and the like
+_MOST_S = 1e9
 
 
 class Hour(msgspec.Struct):
@@ -126,28 +128,41 @@ class _Run:
     def __init__(self, entry: dict[str, Any]) -> None:
         self.started = datetime.fromisoformat(entry["started"]).astimezone()
         self.is_bench = entry.get("what") == "bench"
-        self.duration_s = float(entry.get("duration_s") or 0.0)
-        self.words_lost = int(entry.get("words_lost") or 0)
-        self.rate = entry.get("rate_bytes_per_s")
-        self.backlog_bytes: int | None = entry.get("high_water_bytes")
-        self.stalls = [Stall(float(s["at_s"]), float(s["for_s"]), "call") for s in entry.get("stalls") or []]
+        self.duration_s = _number(entry.get("duration_s") or 0.0, _MOST_S)
+        self.words_lost = int(_number(entry.get("words_lost") or 0))
+        rate, backlog = entry.get("rate_bytes_per_s"), entry.get("high_water_bytes")
+        self.rate = None if rate is None else _number(rate)
+        self.backlog_bytes = None if backlog is None else int(_number(backlog))
+        self.stalls = [
+            Stall(_number(s["at_s"], _MOST_S, -_MOST_S), _number(s["for_s"], _MOST_S), "call")
+            for s in entry.get("stalls") or []
+        ]
+        self.stalled_at = [self.started + timedelta(seconds=s.at_s) for s in self.stalls]
 
     @classmethod
     def of(cls, entry: dict[str, Any]) -> _Run | None:
         try:
             return cls(entry)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             return None
 
     def add_to(self, hours: list[Hour]) -> None:
         """Count this run's time and stalls, each in the hour of day it fell in."""
         for at, seconds in _hourly(self.started, self.duration_s):
             hours[at].observed_s += seconds
-        for stall in self.stalls:
-            hour = hours[(self.started + timedelta(seconds=stall.at_s)).hour]
+        for stall, began in zip(self.stalls, self.stalled_at, strict=True):
+            hour = hours[began.hour]
             hour.stalls += 1
             hour.stalled_s += stall.for_s
             hour.longest_s = max(hour.longest_s, stall.for_s)
+
+
+def _number(value: Any, most: float = _MOST, least: float = 0.0) -> float:
+    """Return a number of the history; a line may hold anything, NaN and infinity too."""
+    found = float(value)
+    if not least <= found <= most:
+        raise ValueError(f"{value} makes no sense")
+    return found
 
 
 def _hourly(start: datetime, seconds: float) -> Iterator[tuple[int, float]]:
