@@ -469,6 +469,7 @@ def test_ctrl_c_ends_early_with_what_was_seen(clean_cli: CommandLine, tmp_path: 
         (("/tmp", "--rate", "fast"), 2, "'fast' is not a rate"),
         (("/tmp", "--plot", "picture.txt"), 2, "--plot picture.txt is no picture's name"),
         (("/tmp", "--html", "/nowhere/page.html"), 2, "/nowhere is no directory to write in"),
+        (("/tmp", "--html", "/tmp"), 2, "'/tmp' is a directory"),
     ],
 )
 def test_wrong_usage_is_one_line_with_the_value(
@@ -496,3 +497,35 @@ def test_pictures_and_pages_are_written_and_complete(clean_cli: CommandLine, tmp
     assert "data:image/png;base64," in text
     assert "http" not in text  # nothing from elsewhere
     assert json.dumps(str(place))[1:-1] in done.out
+
+
+def test_a_directory_of_any_name_is_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from fastcap.nasbench.bygone import bygone
+    from fastcap.nasbench.picture import draw_comparison, draw_hours
+
+    place = Path(os.fsdecode(bytes(tmp_path) + b"/a$b^{$\xff"))
+    place.mkdir()
+    picture, page = tmp_path / "nas.png", tmp_path / "nas.html"
+    found = bench(place, seconds=0.3)
+
+    found.plot(picture)
+    found.save_html(page)
+    draw_hours(bygone(place), picture)
+    compared = draw_comparison([found, found], ["_first", place.name], picture)
+
+    assert "a$b^{$?" in page.read_text()
+    legend = [text.get_text() for text in compared.axes[0].get_legend().get_texts()]
+    assert len(legend) == 2  # matplotlib hides a label that begins with "_"
+
+
+def test_figures_are_told_when_the_page_cannot_be_written_after_all(
+    clean_cli: CommandLine, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+
+    done = clean_cli("bench", "nas", tmp_path, "--seconds", "0.3", "--html", "/dev/full", "--json")
+
+    assert done.status == 1
+    assert done.json["bytes"] > 0
+    assert "/dev/full was not written: No space left on device" in done.err

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from fastcap._figure import plain_text
 from fastcap.errors import StreamFormatError
 from fastcap.info import file_info
 from fastcap.units import format_duration, format_rate_hz
@@ -73,6 +74,5 @@ def _lost(facts: Mapping[str, Any]) -> str:
 
 
 def _shortened(line: str, most: int) -> str:
-    """Return a line that fits, and that matplotlib does not take for a formula."""
-    line = line if len(line) <= most else line[: most - 3] + "..."
-    return line.replace("$", r"\$")
+    """Return a line that fits and may stand in a picture."""
+    return plain_text(line if len(line) <= most else line[: most - 3] + "...")

@@ -38,6 +38,12 @@ class TraceFigure(Figure):
             self.set_canvas(shown_on)
 
 
+def plain_text(text: str) -> str:
+    """Return what may stand in a picture: no formula, no undecodable bytes, no label that a legend hides."""
+    shown = text.encode(errors="replace").decode().replace("$", r"\$")
+    return f"\u200b{shown}" if shown.startswith("_") else shown
+
+
 def new_figure(size_inches: tuple[float, float], *, windowed: bool) -> TraceFigure:
     """Return an empty figure; one that pyplot knows of, if it is to have a window."""
     if not windowed:

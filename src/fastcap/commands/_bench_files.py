@@ -26,6 +26,10 @@ def check_targets(plot: str | None, html: str | None) -> None:
     if plot is not None and os.path.splitext(plot)[1].lower() not in _PICTURES:
         raise ConfigError(f"--plot {plot} is no picture's name; give one that ends in {', '.join(_PICTURES)}")
     for path in (plot, html):
+        if path is not None and os.path.isdir(os.path.abspath(path)):
+            raise ConfigError(f"'{path}' is a directory; name a file in it")
+        if path is not None and os.path.exists(path) and not os.access(path, os.W_OK):
+            raise ConfigError(f"{path} is there and must not be written; name another file")
         folder = os.path.dirname(os.path.abspath(path)) if path is not None else None
         if folder is not None and not os.access(folder, os.W_OK | os.X_OK):
             raise ConfigError(

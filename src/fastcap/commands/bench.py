@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -59,14 +60,27 @@ def nas(
         shown.close()
     for line in describe(found):
         click.echo(line, err=as_json)
-    for what, path in (("picture", plot), ("page", html)):
-        if path is not None:
-            found.plot(path) if what == "picture" else found.save_html(path)
-            click.echo(f"{what:10} {path}", err=as_json)
+    drawn = [
+        _drawn(*target, quiet=as_json)
+        for target in (("picture", found.plot, plot), ("page", found.save_html, html))
+    ]
     if as_json:
         click.echo(json.dumps(found.to_dict()))
     failing = found.rate_bytes_per_s == 0 or any(error.ongoing for error in found.errors)
-    return INTERRUPTED if found.interrupted else FAILED if failing else COMPLETE
+    return INTERRUPTED if found.interrupted else FAILED if failing or not all(drawn) else COMPLETE
+
+
+def _drawn(what: str, draw: Callable[[str], Any], path: str | None, *, quiet: bool) -> bool:
+    """Draw and say so; a disk that is full by now must not take a night's figures with it."""
+    if path is None:
+        return True
+    try:
+        draw(path)
+    except OSError as error:
+        click.echo(f"fastcap: {path} was not written: {error.strerror or error}", err=True)
+        return False
+    click.echo(f"{what:10} {path}", err=quiet)
+    return True
 
 
 class _Shown:

@@ -21,7 +21,7 @@ th{font-weight:normal;color:#777}img{max-width:100%}.warning,.error{color:#a0202
 
 def write_page(bench: NasBench, path: str | os.PathLike[str]) -> str:
     """Write the page; return its path. An existing file is replaced."""
-    Path(path).write_text(page(bench), encoding="utf-8")
+    Path(path).write_text(page(bench), encoding="utf-8", errors="replace")  # names may be any bytes
     return os.fspath(path)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastcap._figure import new_figure
+from fastcap._figure import new_figure, plain_text
 from fastcap.histogram import LatencyHistogram
 from fastcap.nasbench.model import Latencies, NasBench
 from fastcap.units import format_duration, format_rate, format_size
@@ -44,7 +44,7 @@ def draw(bench: NasBench, path: str | os.PathLike[str] | None = None) -> Figure:
     for latencies, label, colour in ((bench.write_s, "write", _WRITE), (bench.fsync_s, "fsync", _FSYNC)):
         _distribution(lower, latencies, label, colour)
     _log_log(lower)
-    figure.suptitle(_title(bench), fontsize=11)
+    figure.suptitle(plain_text(_title(bench)), fontsize=11)
     if path is not None:
         figure.write(Path(path))
     return figure  # type: ignore[no-any-return]
@@ -58,7 +58,7 @@ def draw_comparison(
     axes = figure.subplots(1, 2, sharex=True, sharey=True)
     for axis, what in zip(axes, ("write", "fsync"), strict=True):
         for k, (bench, label) in enumerate(zip(benches, labels, strict=True)):
-            _distribution(axis, getattr(bench, f"{what}_s"), label, _COLOURS[k % len(_COLOURS)])
+            _distribution(axis, getattr(bench, f"{what}_s"), plain_text(label), _COLOURS[k % len(_COLOURS)])
         _log_log(axis)
         axis.set_title(what, fontsize=10)
     if path is not None:
@@ -173,7 +173,8 @@ def draw_hours(found: Bygone, path: str | os.PathLike[str] | None = None) -> Fig
     lower.set_xlim(0, 24)
     for axis in (upper, lower):
         axis.grid(axis="y", alpha=0.3)
-    upper.set_title(f"{found.destination}: {format_duration(found.observed_s)} observed", fontsize=11)
+    title = f"{found.destination}: {format_duration(found.observed_s)} observed"
+    upper.set_title(plain_text(title), fontsize=11)
     if path is not None:
         figure.write(Path(path))
     return figure  # type: ignore[no-any-return]
