@@ -275,6 +275,13 @@ def test_percentiles_are_those_of_the_histogram_it_carries(tmp_path: Path) -> No
     assert found.bytes > found.span_bytes == 64 * MIB  # it went round
 
 
+def test_no_byte_is_written_over_before_it_is_durable(tmp_path: Path) -> None:
+    found = bench(tmp_path, seconds=1, span="1MiB", block="256KiB")
+
+    assert found.bytes > 10 * MIB
+    assert found.fsync_s.count >= found.bytes // found.span_bytes
+
+
 def test_a_span_beyond_half_of_what_is_free_is_refused(tmp_path: Path) -> None:
     free = os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize
 

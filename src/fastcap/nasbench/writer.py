@@ -164,7 +164,8 @@ class Writer:
 
     def _write(self, size: int) -> None:
         offset = self.written % self.there.span_bytes
-        size = min(size, self.there.span_bytes - offset, self.slot.ring.capacity)
+        unsynced, span = self.written - self.synced, self.there.span_bytes
+        size = min(size, span - offset, span - unsynced, self.slot.ring.capacity)
         done, start, took = write_at(self.slot, self.there.fd, self.written, size, offset)
         if done <= 0:
             self._note("write", start, took, 0)
@@ -176,7 +177,11 @@ class Writer:
 
     def _sync_if_due(self) -> None:
         backlog = self.offer.by(now_ns()) - self.synced
-        if self.policy.due(self.written - self.synced, backlog, now_ns() - self.last_sync_ns):
+        unsynced = self.written - self.synced
+        # a round within a small span ends with an fsync: bytes that are written over never reach the disk
+        if unsynced >= self.there.span_bytes or self.policy.due(
+            unsynced, backlog, now_ns() - self.last_sync_ns
+        ):
             self._sync()
             self._orders(0.0)
 
