@@ -137,6 +137,7 @@ def test_injected_stalls_are_no_part_of_the_destination_s_past(
         (("--rate", "12B/s"), 2, "not a whole number of words"),
         (("--seconds", "0"), 2, "--seconds 0 is no time"),
         (("--seconds", "900d"), 1, "more than half of the"),
+        (("--seconds", "2", "--stall", "1s@2s"), 2, "--stall 1s@2s begins after the end"),
     ],
 )
 def test_wrong_rehearsals_are_refused_at_once(

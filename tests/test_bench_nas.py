@@ -290,6 +290,16 @@ def test_a_span_beyond_half_of_what_is_free_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@requires_fuse
+def test_a_disk_that_is_nearly_full_is_refused_whatever_the_span(faultfs: Mount) -> None:
+    fs = faultfs()
+    fs.full(20 * MIB)
+
+    with pytest.raises(fc.SinkError, match=r"20971520 bytes are free in .*, and a bench needs 33554432"):
+        bench(fs.mount, span="1MiB")
+    assert not list(fs.backing.iterdir())
+
+
 @requires_root
 def test_on_a_small_disk_the_span_shrinks_and_says_so(loopdisk: Callable[..., Any]) -> None:
     disk = loopdisk("96MiB")
@@ -328,6 +338,8 @@ def test_when_others_need_the_room_the_file_grows_no_further(loopdisk: Callable[
         ({"block": "1GiB"}, "from 4KiB to 64MiB"),
         ({"fsync_every": "4KiB"}, "below a block"),
         ({"span": "64KiB"}, "span 64KiB is below"),
+        ({"rate": "8B/s", "seconds": 0.2}, "rate 8B/s offers nothing to write within seconds 0.2"),
+        ({"rate": "1MB/s", "seconds": 0.1}, "rate 1MB/s offers nothing"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_anything_is_touched(

@@ -51,6 +51,9 @@ class Rehearsal:
         if self.seconds <= 0:
             raise ConfigError(f"--seconds {seconds} is no time; give one such as 30s")
         self.stalls = [_stall(text) for text in stalls]
+        for text, (at_s, _) in zip(stalls, self.stalls, strict=True):
+            if at_s >= self.seconds:
+                raise ConfigError(f"--stall {text} begins after the end; give more --seconds than {seconds}")
         self.directory = os.path.abspath(directory)
         self.name = f"fastcap-rehearsal-{datetime.now():%Y-%m-%dT%H%M%S}-{os.getpid()}"
         self.board = open_source(f"sim://?rate={int(self.rate_hz)}Hz&pattern=counter", ring=ring)

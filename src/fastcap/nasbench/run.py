@@ -19,7 +19,7 @@ from fastcap._ring import now_ns
 from fastcap.errors import SinkError, WorkerError
 from fastcap.nasbench.estimate import BYTES_PER_WORD, MARGIN, Outage, Service, recommended
 from fastcap.nasbench.model import Mount, NasBench
-from fastcap.nasbench.policy import LEAST_RING_BYTES, Offer
+from fastcap.nasbench.policy import GATHER_S, LEAST_RING_BYTES, Offer
 from fastcap.nasbench.process import Interruption, WriterProcess
 from fastcap.nasbench.tally import Tally
 from fastcap.units import (
@@ -82,6 +82,16 @@ class _Request:
             )
         if self.span < (self.every or self.block):
             raise ValueError(f"span {span} is below {self.every or self.block} bytes; give one such as 2GiB")
+        if self._offers_nothing():
+            raise ValueError(
+                f"rate {rate} offers nothing to write within seconds {seconds}; give more of either"
+            )
+
+    def _offers_nothing(self) -> bool:
+        """Tell whether the time would be over before the first write, which waits for a block or for a moment."""
+        if self.rate is None or self.rate * self.seconds >= self.block:
+            return False
+        return self.rate * (self.seconds - 2 * GATHER_S) < BYTES_PER_WORD
 
     def message(self) -> Message:
         """Return the order to the writer."""

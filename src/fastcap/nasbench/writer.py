@@ -74,11 +74,15 @@ class Destination:
     def _span(self, wanted: int, given: bool) -> int:
         """Return the bytes to write round in; a default shrinks with the room there is."""
         most = self.free_bytes // SHARE // _PAGE * _PAGE
-        if most < LEAST_SPAN_BYTES or (given and wanted > most):
-            what = f"--span {wanted} is" if given else f"the least span, {LEAST_SPAN_BYTES}, is"
+        if most < LEAST_SPAN_BYTES:
             raise Refused(
-                f"{what} more than half of the {self.free_bytes} bytes free in {self.directory}; free some"
-                + (f", or use --span {most} or less" if most >= LEAST_SPAN_BYTES else "")
+                f"{self.free_bytes} bytes are free in {self.directory}, and a bench needs "
+                f"{SHARE * LEAST_SPAN_BYTES}; free some"
+            )
+        if given and wanted > most:
+            raise Refused(
+                f"--span {wanted} is more than half of the {self.free_bytes} bytes free in {self.directory}; "
+                f"free some, or use --span {most} or less"
             )
         return min(wanted // _PAGE * _PAGE, most)
 
