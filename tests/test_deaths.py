@@ -29,6 +29,7 @@ from engine import (
 from support import assert_counter_file, children_of, is_running, wait_until
 
 import fastcap as fc
+from fastcap._launch import SupervisorProcess, new_folder
 from fastcap._ring import SLOTS
 from fastcap.workers.statusfile import PREFIX, directory
 
@@ -423,3 +424,19 @@ def test_supervisor_dies_and_the_caller_is_told_where_the_data_is(tmp_path):
             finish()
     assert (folder / "data").exists()
     shutil.rmtree(folder)
+
+
+def test_controller_that_dies_before_its_session_is_open_leaves_nothing(capfd):
+    process, folder = SupervisorProcess(), new_folder()
+    message = {
+        "op": "open", "folder": folder, "ring_bytes": 1 << 20, "label": "gone", "pid": os.getpid(),
+        "user": "nobody", "started": "2026-11-22T03:10:00+00:00", "realtime": False, "writes": True,
+    }  # fmt: skip
+    process.channel.send(message)
+    process.channel.close()
+
+    assert process.wait(20)
+
+    assert process.status == 0
+    assert not Path(folder).exists()
+    assert capfd.readouterr().err == ""

@@ -301,10 +301,10 @@ class Supervisor:
 
     def run(self) -> None:
         """Serve until closed and drained."""
-        assert self.controller is not None
-        self.loop.watch(self.controller.fileno(), self._from_controller)
+        if self.controller is not None:  # else it was gone before it could hear that the session is open
+            self.loop.watch(self.controller.fileno(), self._from_controller)
+            self._from_controller()
         self.loop.later(STATUS_S / 4, self._tick)
-        self._from_controller()
         while not self.finished:
             self.loop.turn()
             if self.controller is not None and self.controller.pending:
