@@ -197,6 +197,10 @@ def rehearse(directory: str, keep: bool, as_json: bool, **wanted: Any) -> int:
     if report is None:
         if still_there is not None:
             click.echo(f"fastcap: {rehearsal.path}.* is still there: {still_there}", err=True)
+        if as_json:
+            click.echo(
+                json.dumps({"path": None, "complete": False, "interrupted": True, "exit_status": INTERRUPTED})
+            )
         return INTERRUPTED
     for line in lines(report, kept=keep, still_there=still_there):
         click.echo(line, err=as_json)
