@@ -221,6 +221,7 @@ def test_a_ring_that_no_memory_holds_does_not_fit() -> None:
         ("nfs4", "rw,hard,proto=tcp", None),
         ("cifs", "rw,hard", None),
         ("ext4", "rw,relatime", None),
+        ("ext4", "rw,dirsync", None),  # a capture makes one file
     ],
 )
 def test_mount_options_that_hurt_are_named(file_system: str, options: str, what: str | None) -> None:

@@ -67,7 +67,7 @@ def warnings_of(mount: Mount | None, automount: str | None) -> list[str]:
         )
     if kind in _CIFS and "hard" not in options:
         found.append("soft CIFS mount: a server that is away fails writes; mount it with 'hard'")
-    if options & {"sync", "dirsync"}:
+    if "sync" in options:
         found.append(
             "mounted with 'sync': every write waits for the disk; mount it with 'async', fastcap fsyncs"
         )
