@@ -189,6 +189,21 @@ def test_a_command_whose_writer_is_stuck_leaves_nobody_waiting_at_its_pipes(
 
 
 @requires_fuse
+@pytest.mark.parametrize("how", ["unmounted", "removed"])
+def test_a_directory_that_vanishes_meanwhile_is_said(faultfs: Mount, how: str, tmp_path: Path) -> None:
+    fs, place = faultfs(), tmp_path / "place"
+    place.mkdir()
+    vanish = iter([fs.vanish if how == "unmounted" else place.rmdir])
+
+    found = bench(
+        fs.mount if how == "unmounted" else place, seconds=1, progress=lambda *_: next(vanish, lambda: None)()
+    )
+
+    assert found.rate_bytes_per_s > 10 * MB
+    assert [w for w in found.warnings if "was unmounted, removed or replaced meanwhile" in w]
+
+
+@requires_fuse
 def test_a_file_that_is_made_slowly_is_said(faultfs: Mount) -> None:
     fs = faultfs()
     fs.stall("create", seconds=1)

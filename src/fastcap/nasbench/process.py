@@ -33,6 +33,7 @@ class WriterProcess:
     def __init__(self, message: Message) -> None:
         self.name: str | None = None  # of its file, if that could not be taken away
         self.left: str | None = None  # the file's path, if it is still there when this was left
+        self.elsewhere = False  # at its end the directory's path led to something else
         self._directory: str = message["directory"]
         self.ring = _ring_of_noise(max(_NOISE_BYTES, CATCH_UP * message["block_bytes"]))
         self.channel, theirs = pair()

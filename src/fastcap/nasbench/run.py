@@ -148,7 +148,7 @@ def bench_nas(
         begun = _begin(writer, request)
         tally = Tally(Offer(request.rate, begun["start_ns"], begun["end_ns"]))
         _follow(writer, tally, interruption, progress)
-    begun["left"] = writer.left
+    begun.update(left=writer.left, elsewhere=writer.elsewhere)
     found = _result(request, begun, tally, started, interrupted=interruption.came)
     if remember:
         from fastcap.nasbench.bygone import remember as append
@@ -189,7 +189,7 @@ def _follow(
             ) from error
         if got is not None and _take(got, tally):
             tally.end(got["at_ns"], 0)
-            writer.name = got["name"]
+            writer.name, writer.elsewhere = got["name"], got["elsewhere"]
             return
         now = now_ns()
         if progress is not None:
@@ -260,6 +260,10 @@ def _warnings(request: _Request, begun: Message, tally: Tally) -> list[str]:
         found.append(f"{took}; a capture's source would have run meanwhile{arrives}")
     if begun["left"] is not None:
         found.append(f"{begun['left']} is still there: remove it when the destination answers")
+    if begun["elsewhere"]:
+        found.append(
+            f"{request.directory} was unmounted, removed or replaced meanwhile: all this is of what was there"
+        )
     if begun["removed"]:
         found.append(f"{begun['removed']} file(s) of benches that were killed have been removed")
     if any(stall.ongoing for stall in tally.stalls):

@@ -109,6 +109,15 @@ class Destination:
             os.close(self.fd)
         self.unlink()
 
+    def is_elsewhere(self) -> bool:
+        """Tell whether the path leads to something else by now: it was unmounted, removed or replaced."""
+        try:
+            return not os.path.samestat(os.stat(self.directory), os.fstat(self.dir_fd))
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:
+            return False  # unreachable is not elsewhere; the calls tell what is wrong
+
     def watch_room(self) -> None:
         """Look at what is free while the file grows, in a thread: no call of the capture's own waits for it."""
         threading.Thread(target=self._watch_room, name="room", daemon=True).start()
@@ -260,7 +269,8 @@ def _bench(channel: Channel, ring: Ring) -> None:
         writer.run()
     finally:
         there.close()
-    channel.send({"op": "over", "at_ns": writer.ended_ns, "name": there.name})
+    over = {"op": "over", "at_ns": writer.ended_ns, "name": there.name}
+    channel.send({**over, "elsewhere": there.is_elsewhere()})
     while channel.pending:
         channel.receive(0.1)
 
