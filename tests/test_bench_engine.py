@@ -176,3 +176,18 @@ def test_a_program_that_passes_on_less_is_no_speed() -> None:
 def test_a_file_that_is_too_large_for_memory_is_refused() -> None:
     with pytest.raises(fc.RingError, match=r"use --size \d+MiB or less"):
         engine.bench_engine(1 << 50)
+
+
+def test_a_killed_comparison_leaves_no_file_in_memory(clean_cli: CommandLine) -> None:
+    before = set(Path("/dev/shm").glob("fastcap-bench-*"))
+    process = clean_cli.start("bench", "engine", "--size", "256MiB", "--rounds", "50")
+
+    def to_a_file() -> set[int]:
+        return {*clean_cli.processes("tee\0/")} - {*clean_cli.processes("tee\0/dev/null")}
+
+    wait_until(to_a_file, 60, "tee to write the file")
+    process.kill()
+    process.wait()
+
+    wait_until(lambda: not clean_cli.processes(), 20, "every process to end")
+    assert set(Path("/dev/shm").glob("fastcap-bench-*")) == before

@@ -13,9 +13,8 @@ import platform
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
@@ -182,9 +181,11 @@ def _pipe(stack: ExitStack) -> tuple[Any, Any]:
     return read, write
 
 
-def _start(stack: ExitStack, argv: list[str], stdin: Any, stdout: Any) -> subprocess.Popen[bytes]:
+def _start(
+    stack: ExitStack, argv: list[str], stdin: Any, stdout: Any, fds: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
     """Start a program that does not outlive ``stack``."""
-    process = stack.enter_context(subprocess.Popen(argv, stdin=stdin, stdout=stdout))
+    process = stack.enter_context(subprocess.Popen(argv, stdin=stdin, stdout=stdout, pass_fds=fds))
     stack.callback(process.kill)
     return process
 
@@ -238,15 +239,16 @@ def _by_file(size: int) -> _Rates:
     import numpy as np
 
     with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="fastcap-bench-", dir=SHM))
-        path = os.path.join(folder, "stream")
+        # without a name: however this ends, the memory is given back
+        fd = os.open(SHM, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        file = stack.enter_context(os.fdopen(fd, "rb"))
         read, write = _pipe(stack)
         start_s = time.monotonic()
-        tee = _start(stack, ["tee", path], read, subprocess.DEVNULL)
+        tee = _start(stack, ["tee", f"/proc/self/fd/{fd}"], read, subprocess.DEVNULL, fds=[fd])
         source = _start(stack, _end("source", str(size)), subprocess.DEVNULL, write)
         write.close()
         status = source.wait() or tee.wait()
-        values = np.fromfile(path, dtype="<u8")
+        values = np.fromfile(file, dtype="<u8")
         found = int(np.add.reduce(values))
         elapsed_s = time.monotonic() - start_s
         _check_sum("tee", size, len(values), found, status)
