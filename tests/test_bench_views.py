@@ -275,6 +275,23 @@ def test_a_histogram_that_is_none_is_refused_with_its_file(tmp_path: Path) -> No
         load_bench(path)
 
 
+# -- pictures ------------------------------------------------------------------------------------------------
+
+
+def test_a_night_of_stalls_is_drawn_in_one_piece() -> None:
+    pytest.importorskip("matplotlib")
+    stalls = [Stall(0.001 * k, 0.0005, "write") for k in range(5000)]
+    errors = [Trouble(10.0, "away", 5.0), Trouble(20.0, "away", 5.0)]
+
+    axis = made(stalls=stalls, errors=errors).plot().axes[0]
+
+    assert len(axis.get_children()) < 50
+    told = {text.get_text() for text in axis.get_legend().get_texts()}
+    assert told == {"write", "fsync", "stall", "calls fail"}
+    assert axis.get_xlim() == (0, 30)
+    assert axis.get_ylim()[0] > 0.0001  # of the calls, not of what is shaded
+
+
 # -- the past ------------------------------------------------------------------------------------------------
 
 
