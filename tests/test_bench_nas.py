@@ -204,6 +204,24 @@ def test_a_directory_that_vanishes_meanwhile_is_said(faultfs: Mount, how: str, t
 
 
 @requires_fuse
+def test_a_bench_whose_directory_does_not_answer_can_be_interrupted(
+    faultfs: Mount, clean_cli: CommandLine
+) -> None:
+    fs = faultfs()
+    rule = fs.stall(("statfs", "getattr"), count=None)
+    process = clean_cli.start("bench", "nas", fs.mount, "--seconds", "1", "--json")
+    fs.wait_fired(rule)
+    process.send_signal(signal.SIGINT)
+
+    done = clean_cli.finish(process)
+
+    assert done.status == 130
+    assert done.json["error"] == "interrupted"
+    fs.clear()
+    wait_until(lambda: not clean_cli.processes("nasbench.writer"), 10, "the killed writer to end")
+
+
+@requires_fuse
 def test_a_file_that_is_made_slowly_is_said(faultfs: Mount) -> None:
     fs = faultfs()
     fs.stall("create", seconds=1)

@@ -141,11 +141,13 @@ def bench_nas(
         The directory cannot be used, or has not the room.
     WorkerError
         The writer ended before its time.
+    KeyboardInterrupt
+        SIGINT, SIGTERM or SIGHUP came before the directory had answered.
     """
     request = _Request(os.path.abspath(directory), rate, seconds, span, block, fsync_every)
     started = datetime.now().astimezone().isoformat()
     with Interruption() as interruption, WriterProcess(request.message()) as writer:
-        begun = _begin(writer, request)
+        begun = _begin(writer, request, interruption)
         tally = Tally(Offer(request.rate, begun["start_ns"], begun["end_ns"]))
         _follow(writer, tally, interruption, progress)
     begun.update(left=writer.left, elsewhere=writer.elsewhere)
@@ -157,17 +159,21 @@ def bench_nas(
     return found
 
 
-def _begin(writer: WriterProcess, request: _Request) -> Message:
+def _begin(writer: WriterProcess, request: _Request, interruption: Interruption) -> Message:
     """Wait until the file is there."""
-    try:
-        got = writer.receive(PATIENCE_S)
-    except Closed as error:
-        raise WorkerError(f"the bench's writer ended at once: {writer.last_words()}") from error
-    if got is None:
-        where = request.directory
-        raise SinkError(
-            f"{where} has not answered for {PATIENCE_S:.0f} s: it is stalled, or its server is away"
-        )
+    got, patient_until_ns = None, now_ns() + int(PATIENCE_S * 1e9)
+    while got is None:
+        if interruption.came:
+            raise KeyboardInterrupt  # nothing was seen that could be told
+        if now_ns() > patient_until_ns:
+            where = request.directory
+            raise SinkError(
+                f"{where} has not answered for {PATIENCE_S:.0f} s: it is stalled, or its server is away"
+            )
+        try:
+            got = writer.receive(_LOOK_S)
+        except Closed as error:
+            raise WorkerError(f"the bench's writer ended at once: {writer.last_words()}") from error
     if got["op"] == "refused":
         raise SinkError(got["text"])
     writer.name = got["name"]
