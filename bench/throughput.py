@@ -41,9 +41,9 @@ def tee(gib: float, rounds: int) -> Iterator[Figure]:
         each = " ".join(f"{v:.2f}" for v in values)
         first = f"from the sink's first byte: {statistics.median(flowing[name]):.2f}"
         yield figure(f"tee: {name}", round(middle[name], 3), "GB/s", detail=f"each {each}; {first}")
-    yield figure("tee: fastcap / tee", round(middle["fastcap"] / middle["tee"], 2), "", least=1.8)
+    yield figure("tee: fastcap / tee", round(middle["fastcap"] / middle["tee"], 2), "", least=2.0)
     if "mbuffer" in middle:
-        yield figure("tee: fastcap / mbuffer", round(middle["fastcap"] / middle["mbuffer"], 2), "", least=1.0)
+        yield figure("tee: fastcap / mbuffer", round(middle["fastcap"] / middle["mbuffer"], 2), "", least=1.1)
 
 
 def _through(argv: list[str], c: dict[str, str], total: int) -> tuple[float, float]:
