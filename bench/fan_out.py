@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-UNDER_WAY = 32 << 20  # bytes: the ring's capacity
+UNDER_WAY = 64 << 20  # bytes: the ring's capacity
 GATHER = 512 << 10  # a consumer of the ring that has to wait asks for so much at once
 
 

@@ -12,7 +12,8 @@
 
 #include "_map.h"
 
-enum { CAPACITY = 1 << 25, LOOKS = 30, LOOK_NS = 100000000 };
+/* More than a cache holds: processes that are not synchronised would read there what they had read before. */
+enum { CAPACITY = 1 << 26, LOOKS = 30, LOOK_NS = 100000000 };
 
 static fc_control *c;
 static fc_memory memory;
