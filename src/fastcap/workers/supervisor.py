@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from fastcap.workers.statusfile import StatusFile
 
 FIRST_BYTES = 32 << 20  # ready before the first byte, and all that is used while consumers keep up
-PASSED_FIRST_BYTES = 8 << 20  # where bytes are only passed on, and nothing waits for an fsync: they stay in the cache
+PASSED_FIRST_BYTES = 8 << 20  # the same where nothing waits for an fsync: what stays in the cache
 STEP_BYTES = 16 << 20
 FIRST_STEP_BYTES = 4 << 20
 STATUS_S = 1.0
@@ -116,8 +116,9 @@ class Supervisor:
         self.folder = message["folder"]
         self.capacity: int = message["ring_bytes"]
         self.dir_fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        least = PASSED_FIRST_BYTES if message["outputs"] else FIRST_BYTES
-        self.ring = Ring.create(self.dir_fd, self.capacity, first=least if self.capacity >= 2 * least else None)
+        first_bytes = PASSED_FIRST_BYTES if message["outputs"] else FIRST_BYTES
+        grows = self.capacity >= 2 * first_bytes
+        self.ring = Ring.create(self.dir_fd, self.capacity, first=first_bytes if grows else None)
         readonly = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
         self.data_ro = os.open("data", readonly, dir_fd=self.dir_fd)
         self.events_ro = os.open("events", readonly, dir_fd=self.dir_fd)
