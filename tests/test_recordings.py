@@ -498,6 +498,16 @@ def test_time_that_a_pipe_stood_full_before_a_late_reader_is_counted(tmp_path):
     assert stopped_s - 0.1 < cap.report["pipe_full_s"] < stopped_s + 0.3
 
 
+def test_a_silent_source_that_then_sends_a_burst_did_not_fill_the_pipe(tmp_path):
+    quiet = counting(6_000_000, rate="2MHz", fault="stall@2000000:1s")
+
+    with fc.open(quiet) as board:
+        cap = board.record(None, tmp_path / "run.bin")
+
+    assert_whole(cap, 6_000_000)
+    assert cap.report["pipe_full_s"] < 0.4
+
+
 def test_closed_board_leaves_no_socket(tmp_path):
     there = _sockets()
     gc.disable()  # which would hide what is not closed

@@ -88,6 +88,7 @@ cdef class Reader:
     cdef uint64_t populated, populated_of   # offset in the mapping, and its span: another one begins anew
     cdef uint64_t full_ns       # when the pipe was last found full while waiting for room; 0: it was not
     cdef bint found_full        # by the read that came late
+    cdef uint64_t empty_ns      # when the pipe was last seen empty, by a wait for it that was in vain
     cdef char[32] proc_name     # of `fd`, by which its other end can be opened
     cdef uint64_t waited_ns, stood_at  # for room in the small ring, since the head is where it is
     cdef bint asked             # for the whole ring to be made ready
@@ -119,7 +120,7 @@ cdef class Reader:
         self.rate = 0.0
         self.failure = 0
         self.replayed = 0
-        self.last_read_ns = self.replay_from_ns = fc_now_ns()
+        self.last_read_ns = self.empty_ns = self.replay_from_ns = fc_now_ns()
         self.full_ns = 0
         self.found_full = False
 
@@ -233,6 +234,8 @@ cdef class Reader:
             return -2
         if rc > 0 and fds[1].revents:
             return -1
+        if rc == 0:
+            self.empty_ns = fc_now_ns()
         return 1 if rc > 0 and fds[0].revents else 2
 
     cdef int _nap(self, uint64_t ns) noexcept nogil:
@@ -306,7 +309,7 @@ cdef class Reader:
                 return self._nap(1000000)
             if room > nap - self.replayed:
                 room = nap - self.replayed
-        self.found_full = fc_now_ns() - self.last_read_ns > LATE_NS and self._is_full()
+        self.found_full = fc_now_ns() - max(self.last_read_ns, self.empty_ns) > LATE_NS and self._is_full()
         n = read(self.fd, self._place(head, room), room)
         if n <= 0:
             return self._no_bytes(n)
@@ -362,7 +365,7 @@ cdef class Reader:
     cdef void _account(self, uint64_t n, uint64_t now) noexcept nogil:
         """Follow the rate, and count for how long a pipe found full must have stood so."""
         cdef fc_control *c = self.ring.c
-        cdef uint64_t since = now - self.last_read_ns, filling
+        cdef uint64_t before = self.last_read_ns, since = now - before, filling
         cdef int left = 0
         if n >= MAX_READ or self.found_full:
             ioctl(self.fd, FIONREAD, &left)
@@ -372,6 +375,7 @@ cdef class Reader:
             self.full_ns = 0
         elif c.pipe_bytes and self.rate > 0 and (self.found_full or self._is_nearly_full(n + left)):
             filling = <uint64_t>((n + left) / self.rate)
+            since = now - max(before, self.empty_ns)
             if since > filling:
                 c.pipe_full_ns += since - filling
         elif since > 0:
