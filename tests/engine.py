@@ -77,10 +77,22 @@ def workers(role: str) -> list[int]:
 
 
 def kill(role: str, *, standing: int = 1) -> int:
-    """SIGKILL the oldest worker of a role, once ``standing`` of them are there."""
-    pid = wait_until(lambda: workers(role)[:1] if len(workers(role)) >= standing else [], WAIT_S, role)[0]
+    """SIGKILL the oldest worker of a role, once ``standing`` of them are there that this did not kill before."""
+    dying = _dying.setdefault(role, set())
+
+    def there() -> list[int]:
+        pids = workers(role)
+        dying.intersection_update(pids)  # one that is gone by now; its number may come again
+        alive = [pid for pid in pids if pid not in dying]
+        return alive if len(alive) >= standing else []
+
+    pid = wait_until(there, WAIT_S, role)[0]
     os.kill(pid, signal.SIGKILL)
+    dying.add(pid)
     return pid
+
+
+_dying: dict[str, set[int]] = {}
 
 
 def begun_ns(board: fc.Board, recording: int = 1) -> int:
