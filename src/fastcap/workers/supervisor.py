@@ -116,7 +116,7 @@ class Supervisor:
         self.folder = message["folder"]
         self.capacity: int = message["ring_bytes"]
         self.dir_fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        first_bytes = PASSED_FIRST_BYTES if message["outputs"] else FIRST_BYTES
+        first_bytes = PASSED_FIRST_BYTES if message.get("outputs") else FIRST_BYTES
         grows = self.capacity >= 2 * first_bytes
         self.ring = Ring.create(self.dir_fd, self.capacity, first=first_bytes if grows else None)
         readonly = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
