@@ -22,6 +22,7 @@ from engine import (
 from support import wait_until
 
 import fastcap as fc
+from fastcap._ring import now_ns
 from fastcap.errors import SinkError
 
 WORDS = 2_000_000
@@ -66,11 +67,16 @@ def test_source_does_not_wait_for_a_destination_that_stalls_at_the_start(tmp_pat
         assert arrived_bytes(board) > 0
         assert [i.op for i in fs.active()] == [operation]
         assert not list(fs.backing.glob("run.bin"))
+        begun = begun_ns(board)
+        wait_until(lambda: now_ns() - begun > 500_000_000, 5, "a stall")
         fs.clear(rule)
         cap = finish()
 
     assert_whole(cap, WORDS)
     assert_only_the_file(fs.backing)
+    (injected,) = fs.log("stall")
+    (stall,) = [s for s in cap.report["sink"]["stalls"] if s["at_s"] == 0]
+    assert stall["for_s"] == pytest.approx((injected.end_ns - begun) * 1e-9, abs=0.1)
 
 
 @pytest.mark.fuse

@@ -31,7 +31,7 @@ from fastcap.units import (
     parse_size,
 )
 from fastcap.wire import Closed, Message
-from fastcap.workers.sink import STALL_NS
+from fastcap.workers.calls import STALL_NS
 
 SPAN_BYTES = 2 << 30
 _LOOK_S = 0.1

@@ -9,7 +9,7 @@ import msgspec
 from fastcap.histogram import LatencyHistogram
 from fastcap.nasbench.model import Latencies, Stall, Timeline, Trouble
 from fastcap.nasbench.policy import Offer
-from fastcap.workers.sink import STALL_NS
+from fastcap.workers.calls import STALL_NS
 
 _FIRST_STEP_NS = 10_000_000
 _MOST_STEPS = 1024

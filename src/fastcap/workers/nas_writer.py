@@ -205,10 +205,11 @@ class NasWriter:
 
     def _tell_so_far(self) -> None:
         """Let the supervisor know what was measured: should this process die, the next one goes on with it."""
-        told = (self.sink.index, len(self.sink.stalls))
+        told = (self.sink.index, len(self.sink.calls.stalls))
         if told != self.told or now_ns() - self.told_ns >= TELL_NS:
             self.told, self.told_ns = told, now_ns()
-            self.channel.send({"op": "so_far", "recording": self.recording, "so_far": self.sink.so_far()})
+            so_far = self.sink.calls.so_far(self.sink.index)
+            self.channel.send({"op": "so_far", "recording": self.recording, "so_far": so_far})
 
     def _look_at_path(self) -> None:
         """Say so when the destination is unmounted, or mounted again. Its open files are written all the same."""

@@ -208,7 +208,7 @@ class Recording:
         """Note that the writer died in a call that began at ``since_ns`` (0: in none): so long it stalled at least."""
         if not since_ns or since_ns == self._stalled_since_ns:
             return
-        from fastcap.workers.sink import STALL_NS
+        from fastcap.workers.calls import STALL_NS
 
         self._stalled_since_ns = since_ns
         if self.sink_so_far is None:

@@ -11,8 +11,8 @@ import os
 
 from fastcap._pump import sync, write_at
 from fastcap._ring import Slot, now_ns
-from fastcap.histogram import LatencyHistogram
 from fastcap.naming import sidecar_path
+from fastcap.workers.calls import Calls
 from fastcap.workers.digest import Digest
 from fastcap.workers.directory import Directory, SinkFailed
 from fastcap.workers.filenames import file_name, shifted_header
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from fastcap.workers.file_index import FileIndex
 
-STALL_NS = 250_000_000  # a call that takes longer is a stall: logged with start and length
 _READ_BYTES = 1 << 20
 
 
@@ -43,16 +42,14 @@ class Sink:
         self.directory = Directory(message["directory"])
         self.names: dict[str, Any] = message["names"]
         self.checksum: str = message["checksum"]
-        self.injected: list[list[float]] = message.get("stalls") or []
+        self.calls = Calls(message.get("stalls") or [], message.get("so_far"))
         self.slot = slot
         self.fd = -1
         self.index = 0
-        self.started_ns = 0
         self.path_lost_at_s: float | None = None  # when the directory's path was first seen to lead elsewhere
         self.header_bytes = 0  # of the board's header; known before the first byte is written
         self._begun = False  # next_file() has counted on, but not made the file yet
         self.given: str | None = None  # the present file's name, where it has one of its own
-        self._so_far: dict[str, Any] | None = message.get("so_far")  # what a dead predecessor had measured
         self._new_file(0, 0, b"")
 
     def _new_file(self, position: int, first_word: int, prefix: bytes) -> None:
@@ -61,8 +58,7 @@ class Sink:
         self.prefix = prefix  # a rewritten header that stands before it
         self.dirty = False
         self.digest: Digest | None = self._new_digest(position)  # None: a predecessor had some of the bytes
-        self.write_s, self.fsync_s = LatencyHistogram(), LatencyHistogram()
-        self.stalls: list[dict[str, float]] = []
+        self.calls.new_file()
 
     def _new_digest(self, position: int) -> Digest:
         return Digest(self.checksum, position, self._make_index)
@@ -96,14 +92,16 @@ class Sink:
 
         With ``again`` an empty part file is taken for a dead predecessor's.
         """
+        begun_ns = now_ns()
         self.directory.open()
         self._create(again=again)
+        self.calls.opened(begun_ns, now_ns())
 
     def path_is_lost(self) -> bool:
         """Tell whether the directory's path leads to another file system by now; note when that was first seen."""
         lost = self.directory.is_elsewhere()
         if lost and self.path_lost_at_s is None:
-            self.path_lost_at_s = round((now_ns() - self.started_ns) * 1e-9, 6)
+            self.path_lost_at_s = round((now_ns() - self.calls.started_ns) * 1e-9, 6)
         return lost
 
     def _create(self, *, again: bool = False) -> None:
@@ -124,7 +122,7 @@ class Sink:
 
     def begin(self, position: int, started_ns: int) -> None:
         """Say where the recording's first byte lies and when it began."""
-        self.started_ns = started_ns
+        self.calls.begin(started_ns)
         if self.index == 0 and self.digest is not None and self.digest.position == 0:
             self.position = self.digest.position = position
 
@@ -143,7 +141,9 @@ class Sink:
             self.given = given
             self._new_file(position, first_word, shifted_header(header, first_word))
             self._begun = True
+        begun_ns = now_ns()
         self._create()
+        self.calls.note(begun_ns, now_ns() - begun_ns)
         self._write_prefix()
         self._begun = False
 
@@ -162,21 +162,6 @@ class Sink:
 
     # -- writing -----------------------------------------------------------------------------------
 
-    def _hold(self) -> int:
-        """Return until when an injected stall holds the next call, 0: none."""
-        now = now_ns()
-        for at_s, for_s in self.injected:
-            begin = self.started_ns + int(at_s * 1e9)
-            if begin <= now < begin + int(for_s * 1e9):
-                return begin + int(for_s * 1e9)
-        return 0
-
-    def _note(self, histogram: LatencyHistogram, start_ns: int, took_ns: int) -> None:
-        histogram.record(took_ns)
-        if took_ns >= STALL_NS:
-            at_s = max(0, start_ns - self.started_ns) * 1e-9
-            self.stalls.append({"at_s": round(at_s, 6), "for_s": round(took_ns * 1e-9, 6)})
-
     def write(self, position: int, size: int) -> int:
         """Write ring bytes at their place in the file; return how many were taken.
 
@@ -191,8 +176,8 @@ class Sink:
         digest = self.digest
         if digest is not None:
             digest.take_beside(self.slot, position, size)
-        done, start, took = write_at(self.slot, self.fd, position, size, offset, self._hold())
-        self._note(self.write_s, start, took)
+        done, start, took = write_at(self.slot, self.fd, position, size, offset, self.calls.held_until_ns())
+        self.calls.note(start, took, self.calls.write_s)
         self.dirty = True
         if done <= 0:
             raise SinkFailed("write", self.part_path, -done if done else errno.EIO)
@@ -210,8 +195,8 @@ class Sink:
 
     def sync(self) -> int:
         """Fsync the file; return how long it took, ns."""
-        rc, start, took = sync(self.slot, self.fd, self._hold())
-        self._note(self.fsync_s, start, took)
+        rc, start, took = sync(self.slot, self.fd, self.calls.held_until_ns())
+        self.calls.note(start, took, self.calls.fsync_s)
         if rc < 0:
             self._forget_cached()
             raise SinkFailed("fsync", self.part_path, -rc)
@@ -259,7 +244,7 @@ class Sink:
         self.given = given
         self._new_file(position, first_word, prefix)
         self.digest = None
-        self._take_over()
+        self.calls.take_over(self.index)
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             if self.directory.exists(self.name + ".part"):
@@ -272,17 +257,6 @@ class Sink:
             raise SinkFailed("open", self.part_path, e) from e
         self.dirty = True
         self._write_prefix()
-
-    def so_far(self) -> dict[str, Any]:
-        """Return what was measured of the present file, for a successor."""
-        measured = {"write_s": self.write_s.to_json(), "fsync_s": self.fsync_s.to_json()}
-        return {"index": self.index, **measured, "stalls": self.stalls}
-
-    def _take_over(self) -> None:
-        if self._so_far is not None and self._so_far["index"] == self.index:
-            self.write_s = LatencyHistogram.from_json(self._so_far["write_s"])
-            self.fsync_s = LatencyHistogram.from_json(self._so_far["fsync_s"])
-            self.stalls = list(self._so_far["stalls"])
 
     def _digest_file(self, size: int) -> Digest:
         """Digest the finished file by reading it back."""
@@ -324,9 +298,7 @@ class Sink:
             "header_bytes": header_bytes,
             "checksum": self.digest.checksum if self.digest is not None else None,
             "sink": {
-                "write_s": self.write_s.to_dict(),
-                "fsync_s": self.fsync_s.to_dict(),
-                "stalls": self.stalls,
+                **self.calls.report(),
                 "path_lost_at_s": self.path_lost_at_s,
             },
         }
