@@ -54,6 +54,8 @@ class Rehearsal:
         for text, (at_s, _) in zip(stalls, self.stalls, strict=True):
             if at_s >= self.seconds:
                 raise ConfigError(f"--stall {text} begins after the end; give more --seconds than {seconds}")
+        if not directory:
+            raise ConfigError("'' is no directory; name the destination's (. is this one)")
         self.directory = os.path.abspath(directory)
         self.name = f"fastcap-rehearsal-{datetime.now():%Y-%m-%dT%H%M%S}-{os.getpid()}"
         self.board = open_source(f"sim://?rate={int(self.rate_hz)}Hz&pattern=counter", ring=ring)

@@ -115,6 +115,10 @@ class Request:
     def _names(self, run: int) -> tuple[str | None, str | None]:
         """Return destination and name of one run; fixed names are numbered."""
         to, name = self.to, self._option("name")
+        if self._given["name"] is not None and to is not None and to.endswith(naming.BIN):
+            raise ConfigError(
+                f"--name {name} and --to {to} both name the file; give a directory, or no --name"
+            )
         if self.runs == 1:
             return to, name
         if to is not None and to.endswith(naming.BIN):

@@ -144,7 +144,9 @@ def bench_nas(
     KeyboardInterrupt
         SIGINT, SIGTERM or SIGHUP came before the directory had answered.
     """
-    request = _Request(os.path.abspath(directory), rate, seconds, span, block, fsync_every)
+    if not os.fspath(directory):
+        raise ValueError("'' is no directory; name the destination's (. is this one)")
+    request = _Request(os.path.abspath(os.fsdecode(directory)), rate, seconds, span, block, fsync_every)
     started = datetime.now().astimezone().isoformat()
     with Interruption() as interruption, WriterProcess(request.message()) as writer:
         begun = _begin(writer, request, interruption)
