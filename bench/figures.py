@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     dd = commands.add_parser("dd", help="capture to tmpfs beside dd")
     for command in (tee, stream, dd):
         command.add_argument("--gib", type=float, default=4.0)
-        command.add_argument("--rounds", type=int, default=5)
+        command.add_argument("--rounds", type=int, default=7)
     ring = commands.add_parser(
         "ring", help="processes that read what another fills, with the ring and without"
     )
