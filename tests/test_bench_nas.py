@@ -21,7 +21,7 @@ import fastcap as fc
 from fastcap.histogram import LatencyHistogram
 from fastcap.nasbench import leftovers
 from fastcap.nasbench.model import NasBench, load_bench
-from fastcap.workers.nas_writer import RETRY_S
+from fastcap.workers.writing import RETRY_S
 
 MB = 10**6
 MIB = 1 << 20

@@ -17,7 +17,7 @@ from fastcap._ring import ESSENTIAL, LOSSLESS, Slot
 from fastcap.wire import Channel, Message, pair
 from fastcap.workers.digest import BESIDE_BYTES, Digest
 from fastcap.workers.lane import Lane
-from fastcap.workers.nas_writer import Abandoned, NasWriter
+from fastcap.workers.writing import Abandoned, NasWriter
 
 MIB = 1 << 20
 RING_BYTES = 32 * MIB

@@ -8,7 +8,7 @@ then finds to be needed is needed by a ring of that size, not by one that fsyncs
 from __future__ import annotations
 
 from fastcap.ringsize import SYNCS, default_fsync_bytes, default_ring_bytes
-from fastcap.workers.nas_writer import GATHER_S, SYNC_NS
+from fastcap.workers.writing import GATHER_S, SYNC_NS
 
 LEAST_RING_BYTES = 64 << 20
 CATCH_UP = 4  # while catching up a capture writes so many times what it gathers

@@ -26,7 +26,7 @@ from fastcap.nasbench.policy import CATCH_UP, GATHER_S, Offer, SyncPolicy
 from fastcap.wire import Channel, Closed, Message
 from fastcap.workers._start import attach, serve
 from fastcap.workers.directory import SinkFailed
-from fastcap.workers.nas_writer import RETRY_S
+from fastcap.workers.writing import RETRY_S
 
 SHARE = 2  # a bench takes at most one part in so many of what is free
 LEAST_SPAN_BYTES = 16 << 20

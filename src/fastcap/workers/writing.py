@@ -1,0 +1,300 @@
+"""One recording from the ring into its files, at the destination's pace: written, synced, digested, completed.
+
+Blocks go by ``pwrite`` straight from ring memory and through the hash; at the fsync distance an fsync, and only when
+it returned and the hash has come as far does the cursor move. At a MARK or the END the file is finished: what was
+measured goes to the supervisor (``segment``), the report comes back (``commit``), sidecar and file take their names,
+the directory is synced. A write or fsync that fails is tried again from what the last good fsync made durable: the
+ring still holds everything since.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from fastcap import events
+from fastcap._ring import Ring, Slot, now_ns
+from fastcap.events import Event, EventReader
+from fastcap.wire import Channel, Message
+from fastcap.workers.directory import SinkFailed
+from fastcap.workers.sink import Sink
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
+
+GATHER_BYTES = 1 << 20  # a write waits for this much, or for GATHER_S
+GATHER_S = 0.1
+DIGEST_S = 0.001  # how often a writer with nothing to write looks how far a digest that is behind has come
+BLOCK_BYTES = 4 << 20
+SYNC_NS = 1_000_000_000
+TELL_NS = 250_000_000  # between two tellings of what was measured
+RETRY_S = 0.5
+
+
+class Abandoned(Exception):  # noqa: N818 - an order, not an error
+    """The supervisor gave this recording up; the part file stays for recovery."""
+
+
+class Discarded(Exception):  # noqa: N818
+    """The recording never began: its part file is gone."""
+
+
+class NasWriter:
+    """Writes one recording, file by file."""
+
+    def __init__(self, ring: Ring, channel: Channel, slot: Slot, message: Message) -> None:
+        self.ring = ring
+        self.channel = channel
+        self.slot = slot
+        self.message = message
+        self.recording: int = message["recording"]
+        self.log = EventReader(ring)
+        self.start: Event | None = None
+        self.header = b""
+        self.ends: list[Event] = []  # MARKs and the END that were not reached yet, in order
+        self.written = self.durable = slot.cursor  # the cursor is behind `durable` where the digest is
+        self.fsync_took_ns = 0
+        self.last_sync_ns = now_ns()
+        self.told, self.told_ns = (0, 0), 0
+        self.trouble = False  # the last call on the destination failed
+        self.path_lost = False  # the destination's path leads elsewhere
+        self.sink = Sink(message, slot)
+        self.turn = message.get("turn", True)  # older recordings to this directory are written
+        self.again = message["op"] == "resume"  # a predecessor died
+        self.resumed = self.again and message["checked"]  # after it had made the first file
+
+    def look(self) -> bool:
+        """Look at the destination and make the first part file; say how it went."""
+        try:
+            self.sink.open(again=self.again)
+        except SinkFailed as e:
+            self.channel.send(
+                {"op": "dest_error", "recording": self.recording, "text": str(e), "errno": e.errno}
+            )
+            return False
+        there = self.sink.directory
+        found = {"path": self.sink.path, "free_bytes": there.free_bytes, "device": there.device}
+        self.channel.send({"op": "dest_ok", "recording": self.recording, **found})
+        return True
+
+    # -- the stream --------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """Take new events of this recording. `framed` was loaded before."""
+        for event in self.log.poll():
+            if event.recording != self.recording:
+                continue
+            if event.kind == events.START:
+                self.start = event
+                self.sink.begin(event.position, event.at_ns)
+                if not self.resumed:
+                    self.written = self.durable = event.position
+                    self.slot.advance(event.position)
+            elif event.kind == events.HEADER:
+                self.header = event.payload
+                self.sink.header_bytes = len(event.payload)
+            elif event.kind in (events.MARK, events.END):
+                self.ends.append(event)
+
+    def _wait(self) -> int:
+        """Return up to where bytes may be written now: `framed`, or where a file ends."""
+        patience_s = GATHER_S if self.sink.digested is None else DIGEST_S
+        framed = self.slot.wait(self.written + GATHER_BYTES, self.log.offset, patience_s)
+        self._look()
+        self._commands()
+        return min(framed, self.ends[0].position) if self.ends else framed
+
+    def _commands(self) -> None:
+        while (got := self.channel.poll()) is not None:
+            self._order(got[0]["op"])
+
+    def _order(self, op: str) -> None:
+        """Give the recording up, if that is what the supervisor says."""
+        if op == "turn":
+            self.turn = True
+        if op == "abandon":
+            raise Abandoned
+        if op == "discard":
+            self.sink.discard()
+            raise Discarded
+
+    def run(self) -> None:
+        """Write until the END and the last file's commit."""
+        while self.start is None:
+            self._wait()
+        if self.resumed:
+            self._skip_finished()
+        self._await_turn()
+        while True:
+            upto = self._wait()
+            while self.written < upto:
+                self._write(min(upto - self.written, BLOCK_BYTES))
+                self._sync_if_due(upto)
+            if self.ends and self.written == self.ends[0].position:
+                end = self.ends.pop(0)
+                self._finish(end)
+                if end.kind == events.END:
+                    return
+                first, given = end.data["first_word"], end.data.get("name")
+                self._insist(self.sink.next_file, end.position, first, self.header, given)
+                self._tell_so_far()
+            else:
+                self._sync_if_due(upto)
+
+    def _await_turn(self) -> None:
+        while not self.turn:
+            got = self.channel.receive()
+            if got is not None:
+                self._order(got[0]["op"])
+
+    def _write(self, size: int) -> None:
+        """Write one block; on an error say so, wait, and go back to what is durable."""
+        try:
+            self.written += self.sink.write(self.written, size)
+        except SinkFailed as e:
+            self._failed(e)
+
+    def _distance(self, backlog: int) -> int:
+        """Return the bytes between fsyncs: more while catching up or when fsync is slow, a ring eighth at most.
+
+        A ring that has not grown yet is not to be filled by bytes that only wait for the fsync.
+        """
+        every: int = self.message["fsync_every"]
+        rate: float = self.message["bytes_per_s"] or 0.0
+        wanted = max(every, backlog // 2, 2 * rate * self.fsync_took_ns * 1e-9)
+        return int(min(self.ring.capacity // 8, self.ring.room // 2, wanted))
+
+    def _sync_if_due(self, upto: int) -> None:
+        unsynced = self.written - self.durable
+        idle = now_ns() - self.last_sync_ns >= SYNC_NS
+        if unsynced >= self._distance(self.ring.framed - self.durable) or (unsynced > 0 and idle):
+            self._sync()
+        self._advance()
+
+    def _advance(self) -> None:
+        """Move the cursor as far as bytes are durable and digested: the ring need not hold them any more."""
+        digested = self.sink.digested
+        done = self.durable if digested is None else min(self.durable, digested)
+        if done > self.slot.cursor:
+            self.slot.advance(done)
+
+    def _sync(self) -> bool:
+        """Make what was written durable. Takes the position before the call."""
+        reached = self.written
+        try:
+            self.fsync_took_ns = self.sink.sync()
+        except SinkFailed as e:
+            self._failed(e)
+            return False
+        finally:
+            self.last_sync_ns = now_ns()
+        self.durable = reached
+        self._tell_so_far()
+        if self.trouble:
+            self.trouble = False
+            self.channel.send({"op": "sink_ok", "recording": self.recording})
+        self._look_at_path()
+        return True
+
+    def _tell_so_far(self) -> None:
+        """Let the supervisor know what was measured: should this process die, the next one goes on with it."""
+        told = (self.sink.index, len(self.sink.calls.stalls))
+        if told != self.told or now_ns() - self.told_ns >= TELL_NS:
+            self.told, self.told_ns = told, now_ns()
+            so_far = self.sink.calls.so_far(self.sink.index)
+            self.channel.send({"op": "so_far", "recording": self.recording, "so_far": so_far})
+
+    def _look_at_path(self) -> None:
+        """Say so when the destination is unmounted, or mounted again. Its open files are written all the same."""
+        lost = self.sink.path_is_lost()
+        if lost != self.path_lost:
+            self.path_lost = lost
+            self.channel.send({"op": "path_lost", "recording": self.recording, "lost": lost})
+
+    def _failed(self, e: SinkFailed) -> None:
+        """Report an error of the destination, wait a little, and write everything since the last good fsync again."""
+        self.channel.send({"op": "sink_error", "recording": self.recording, "text": str(e), "errno": e.errno})
+        self.written = self.durable
+        self.trouble = True
+        got = self.channel.receive(RETRY_S)
+        if got is not None:
+            self._order(got[0]["op"])
+        self.sink.reopen_if_stale(e.errno)
+
+    def _insist(self, call: Callable[..., T], *args: Any) -> T:
+        """Call until the destination lets it succeed."""
+        while True:
+            try:
+                return call(*args)
+            except SinkFailed as e:
+                self._failed(e)
+
+    # -- the end of a file ---------------------------------------------------------------------------
+
+    def _finish(self, end: Event) -> None:
+        """Make the file durable, get its report, give it its name."""
+        while self.durable < end.position or self.sink.dirty:
+            if self._sync():
+                break
+            while self.written < end.position:
+                self._write(min(end.position - self.written, BLOCK_BYTES))
+        measured = self.sink.measured(end.position, len(self.header))
+        self._advance()
+        last = end.kind == events.END
+        self.channel.send({"op": "segment", "recording": self.recording, "last": last, **measured})
+        while True:
+            got = self.channel.receive()
+            if got is not None and got[0]["op"] == "commit":
+                break
+            if got is not None:
+                self._order(got[0]["op"])
+        self._commit(got[0])
+
+    def _commit(self, message: Message) -> None:
+        while True:
+            try:
+                path = self.sink.commit(message["report"], self.header)
+            except SinkFailed as e:
+                self._failed_commit(e)
+                continue
+            self._committed(path, message["index"])
+            return
+
+    def _committed(self, path: str, index: int) -> None:
+        self.channel.send({"op": "committed", "recording": self.recording, "path": path, "index": index})
+
+    def _failed_commit(self, e: SinkFailed) -> None:
+        fatal = e.errno == errno.EEXIST
+        self.channel.send(
+            {
+                "op": "sink_error",
+                "recording": self.recording,
+                "text": str(e),
+                "errno": e.errno,
+                "fatal": fatal,
+            }
+        )
+        got = self.channel.receive(None if fatal else RETRY_S)
+        if got is not None:
+            self._order(got[0]["op"])
+
+    def _skip_finished(self) -> None:
+        """After a predecessor's death: begin with the file that the cursor stands in, or that still has no name."""
+        self._insist(self.sink.directory.open, self.message["device"])
+        self.slot.wait(0, self.log.offset, 0.0)
+        self._look()
+        position, first_word, given = self.start.position if self.start else 0, 0, None
+        while self.ends and self.ends[0].kind == events.MARK:
+            if self.slot.cursor < self.ends[0].position:
+                break
+            if self._insist(self.sink.unfinished, first_word, given):
+                break
+            self._committed(self.sink.path, self.sink.index)  # the dead one may not have come to say so
+            mark = self.ends.pop(0)
+            position, first_word, given = mark.position, mark.data["first_word"], mark.data.get("name")
+            self.sink.step()
+        self._insist(self.sink.continue_file, position, first_word, self.header, given)
+        self.written = self.durable = self.slot.cursor
