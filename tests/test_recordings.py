@@ -30,6 +30,7 @@ from support import assert_counter_file, sha256_file, wait_until
 import fastcap as fc
 from fastcap.errors import SourceError
 from fastcap.stream import build_header, header_bytes, parse_header
+from fastcap.workers.statusfile import read_all
 
 WORDS = 400_000
 
@@ -506,6 +507,21 @@ def test_a_silent_source_that_then_sends_a_burst_did_not_fill_the_pipe(tmp_path)
 
     assert_whole(cap, 6_000_000)
     assert cap.report["pipe_full_s"] < 0.4
+
+
+def test_status_holds_a_recording_as_soon_as_it_runs(tmp_path):
+    with fc.open(counting(2_000_000, rate="2MHz"), ring="32MiB") as board:
+        thread = threading.Thread(target=lambda: board.record(None, tmp_path / "run.bin"))
+        thread.start()
+        wait_until(
+            lambda: board.session and board.session.recordings and board.session.recordings[1].running,
+            20,
+            "it",
+        )
+        (own,) = [s for s in read_all() if s["folder"] == board.session.folder]
+        thread.join()
+
+    assert [r["recording"] for r in own["recordings"]] == [1]
 
 
 def test_closed_board_leaves_no_socket(tmp_path):

@@ -223,6 +223,7 @@ class Conductor:
         self.s.loop.later(WARM_S, self.warm_up)
         if r.stopped_why:
             self.end_source(r)
+        self.s.status.write(self.progress())  # who waits for what a dead program left must see it at once
         self.s.say(
             {
                 "op": "running",
