@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--seconds", type=float, default=1.0)
     sweep.add_argument("--kills", type=int, default=20)
     sweep.add_argument("--seed", type=int, default=1)
-    commands.add_parser("all", help="every one, with its defaults; takes about six minutes")
+    commands.add_parser("all", help="every one, with its defaults; takes about fifteen minutes")
     return parser
 
 
