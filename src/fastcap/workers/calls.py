@@ -65,10 +65,10 @@ class Calls:
                 return begin + int(for_s * 1e9)
         return 0
 
-    def so_far(self, index: int) -> dict[str, Any]:
-        """Return what was measured of the present file, for a successor."""
+    def so_far(self, index: int, since: int) -> dict[str, Any]:
+        """Return what was measured of the present file, for a successor; of its stalls those from ``since`` on."""
         measured = {"write_s": self.write_s.to_json(), "fsync_s": self.fsync_s.to_json()}
-        return {"index": index, **measured, "stalls": self.stalls}
+        return {"index": index, **measured, "since": since, "stalls": self.stalls[since:]}
 
     def take_over(self, index: int) -> None:
         """Go on with what a predecessor had measured of this file."""

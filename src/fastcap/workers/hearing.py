@@ -103,7 +103,7 @@ class Hearing:
         self.c.check_sampled(r)
 
     def _on_so_far(self, r: Recording, worker: Worker, message: Message) -> None:
-        r.sink_so_far = message["so_far"]
+        r.take_so_far(message["so_far"])
 
     def _on_segment(self, r: Recording, worker: Worker, message: Message) -> None:
         r.pending_segment = message

@@ -204,6 +204,13 @@ class Recording:
             return f"{self.spec['label']} cannot be read: {self.eof['error']}{status}{said}"
         return f"{self.spec['label']} ended{status} without a byte{said}"
 
+    def take_so_far(self, so_far: dict[str, Any]) -> None:
+        """Note what the writer has measured of its present file; of the stalls it tells those from ``since`` on."""
+        known = self.sink_so_far
+        stalls = known["stalls"] if known is not None and known["index"] == so_far["index"] else []
+        stalls[so_far["since"] :] = so_far["stalls"]
+        self.sink_so_far = {**so_far, "stalls": stalls}
+
     def died_in_call(self, since_ns: int) -> None:
         """Note that the writer died in a call that began at ``since_ns`` (0: in none): so long it stalled at least."""
         if not since_ns or since_ns == self._stalled_since_ns:
