@@ -69,7 +69,7 @@ def test_report_tells_losses() -> None:
     good = make_report()
 
     assert cells(report_html(lossy))["lost"] == "5 words; by the board: about 7"
-    assert "with losses" in report_html(lossy)
+    assert "5 words lost after word 3 (the ring was full)" in report_html(lossy)
     assert cells(Report(good)._repr_html_())["lost"] == "nothing"
     assert "complete, nothing lost" in report_html(good)
     assert "interrupted" in report_html(make_report(interrupted=True))

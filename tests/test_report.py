@@ -7,7 +7,8 @@ from typing import Any
 
 from made_files import ledger_entry, make_report
 
-from fastcap.report import build, describe
+from fastcap.report import build
+from fastcap.verdict import judge
 from fastcap.workers.recording import Recording
 from fastcap.workers.replace import Replacer
 
@@ -15,10 +16,10 @@ from fastcap.workers.replace import Replacer
 def test_unknown_loss_is_not_called_nothing():
     unknown = ledger_entry(500, None, "unknown")
 
-    assert "nothing lost" not in describe(make_report(ledger=[unknown]))
-    assert "10 words lost in 1 gap and an unknown number" in describe(
-        make_report(words_lost=10, ledger=[ledger_entry(3, 10), unknown])
-    )
+    assert "nothing lost" not in judge(make_report(ledger=[unknown])).line
+    both = judge(make_report(words_lost=10, ledger=[ledger_entry(3, 10), unknown])).line
+    assert "10 words lost" in both
+    assert "and an unknown number" in both
 
 
 def test_unknown_loss_stands_in_the_file_in_which_it_was():

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from fastcap import report as _report
 from fastcap._indexfile import BLOCK_WORDS
 from fastcap.errors import FastcapError
 from fastcap.units import format_duration, format_rate_hz, format_size
+from fastcap.verdict import judge
 
 if TYPE_CHECKING:
     from fastcap.capture import Capture
@@ -60,10 +60,10 @@ def report_html(report: Mapping[str, Any]) -> str:
     command = (report.get("source") or {}).get("command")
     rows += [("command", " ".join(map(str, command)))] if command else []
     rows += [(str(key), str(value)) for key, value in (report.get("meta") or {}).items()]
-    status = _report.exit_status(dict(report))
-    state = {0: "complete, nothing lost", 130: "interrupted"}.get(status, "with losses, or ended early")
-    colour = _GOOD if status == 0 else _BAD
-    return _frame("Report", f'<div style="color:{colour}"><b>{escape(state)}</b></div>' + _table(rows))
+    verdict = judge(report)
+    colour = _GOOD if verdict.exit_status == 0 else _BAD
+    state = f'<div style="color:{colour}"><b>{escape(verdict.state)}</b></div>'
+    return _frame("Report", state + _table(rows))
 
 
 def capture_html(capture: Capture) -> str:

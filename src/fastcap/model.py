@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fastcap import report as _report
+from fastcap.verdict import judge
 
 
 class Report(Mapping[str, Any]):
@@ -41,7 +41,7 @@ class Report(Mapping[str, Any]):
     @property
     def exit_status(self) -> int:
         """The command line's exit status for this report."""
-        return _report.exit_status(self._fields)
+        return judge(self._fields).exit_status
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON object."""
@@ -53,4 +53,4 @@ class Report(Mapping[str, Any]):
         return report_html(self)
 
     def __repr__(self) -> str:
-        return f"<Report: {_report.describe(self._fields)}>"
+        return f"<Report: {judge(self._fields).line}>"

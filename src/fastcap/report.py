@@ -1,14 +1,12 @@
 """The report of a capture: put together by the supervisor from what each process measured.
 
 Nothing here is assumed: what nobody measured is null. Losses that fastcap itself made are exact and stand in
-``words_lost``; the board's own are an estimate and stand apart.
+``words_lost``; the board's own are an estimate and stand apart. What it all comes to is `fastcap.verdict`'s.
 """
 
 from __future__ import annotations
 
-import os
-
-from fastcap import events
+from fastcap import events, verdict
 from fastcap.events import Event
 
 TYPE_CHECKING = False
@@ -99,16 +97,16 @@ def build(recording: Any, segment: Json) -> Json:
     unmeasured = {"estimated_words_lost": None, "detectable_words": None}
     last = segment["last"]
     checksum = {"algorithm": "sha256" if segment["checksum"] else "none", "value": segment["checksum"]}
-    return {
+    draft = {
         "path": segment["path"],
         "bytes": segment["bytes"],
         "words": words,
         "sample_rate_hz": rate,
         "started": recording.started_at(first),
         "duration_s": round((words + lost) / rate, 9) if rate else recording.elapsed_s,
-        "complete": recording.complete if last else True,
+        "complete": None,  # this place in the order of fields; see below
         "interrupted": recording.interrupted if last else False,
-        "words_lost": lost,
+        "words_lost": None,
         "ledger": entries,
         "board": clock["board"] if last else unmeasured,
         "ring": {"capacity_bytes": recording.capacity, "high_water_bytes": recording.high_water()},
@@ -127,34 +125,7 @@ def build(recording: Any, segment: Json) -> Json:
         "replaced": recording.replaced,
         "fastcap": VERSION,
     }
+    return draft | verdict.settle(draft, arrived=recording.complete if last else True)
 
 
-def exit_status(report: Json) -> int:
-    """Return the exit status that a report stands for: 0, 3 or 130."""
-    if report["interrupted"]:
-        return 130
-    estimate = (report.get("board") or {}).get("estimated_words_lost") or 0
-    unknown = any(e["certainty"] != "exact" for e in report["ledger"])
-    return 3 if report["words_lost"] or estimate or unknown or not report["complete"] else 0
-
-
-def describe(report: Json) -> str:
-    """Return one line for people: what arrived, what was lost, where it is."""
-    lost = report["words_lost"]
-    where = os.fspath(report["path"]) if report["path"] else "nothing written"
-    gaps = sum(1 for entry in report["ledger"] if entry["certainty"] == "exact")
-    losses = [f"{lost} words lost in {gaps} {'gap' if gaps == 1 else 'gaps'}"] if lost else []
-    losses += ["an unknown number of words lost"] if gaps < len(report["ledger"]) else []
-    loss = " and ".join(losses) or "nothing lost"
-    estimate = (report.get("board") or {}).get("estimated_words_lost")
-    if estimate:
-        loss += f", about {estimate} lost by the board"
-    if estimate is None and report["source"]["exit_status"] is not None:
-        loss += " after the board, whose own losses cannot be told"
-    if (report["sink"] or {}).get("path_lost_at_s") is not None:
-        where += f" (on a disk that was unmounted {report['sink']['path_lost_at_s']:.1f} s after the start)"
-    state = "complete" if report["complete"] else "interrupted" if report["interrupted"] else "INCOMPLETE"
-    return f"{report['words']} words, {state}, {loss}: {where}"
-
-
-__all__ = ["build", "describe", "events", "exit_status", "ledger", "rate_hz"]
+__all__ = ["build", "events", "ledger", "rate_hz"]

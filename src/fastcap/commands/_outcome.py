@@ -10,12 +10,12 @@ from typing import Any
 
 import click
 
-from fastcap import report as report_module
 from fastcap.board import Board, Capture
 from fastcap.cli import COMPLETE, FAILED, INTERRUPTED, LOSSES
 from fastcap.commands._following import Follower
 from fastcap.commands._request import Request
 from fastcap.errors import FastcapError
+from fastcap.verdict import judge
 
 _SEVERITY = (COMPLETE, LOSSES, INTERRUPTED, FAILED)  # the worst of several counts
 
@@ -87,8 +87,9 @@ class Outcome:
         self._find_error()
         reports = self.reports
         for report in reports:
-            show(report_module.describe(report), err=as_json)
-            for reason in shortcomings(report):
+            verdict = judge(report)
+            show(verdict.line, err=as_json)
+            for reason in verdict.reasons:
                 show(f"fastcap: {reason}", err=True)
             for line in _analysis_lines(report):
                 show(line, err=as_json)
@@ -113,7 +114,7 @@ class Outcome:
             self.error = None  # said already, when it was left
 
     def _status(self, reports: list[dict[str, Any]]) -> int:
-        found = [report_module.exit_status(report) for report in reports]
+        found = [judge(report).exit_status for report in reports]
         found += [INTERRUPTED] if self.follower.interrupted else []
         found += [FAILED] if self.error is not None or self._failed else []
         return max(found, key=_SEVERITY.index, default=COMPLETE)
@@ -136,44 +137,6 @@ def show(line: str, *, err: bool) -> None:
     """Print a line for people; a terminal that is gone changes nothing."""
     with contextlib.suppress(OSError):
         click.echo(line, err=err)
-
-
-def shortcomings(report: Mapping[str, Any]) -> list[str]:
-    """Return in words why a report is not that of a complete capture without losses."""
-    reasons = []
-    if report["words_lost"]:
-        gaps = sum(1 for entry in report["ledger"] if entry["certainty"] == "exact")
-        reasons.append(
-            f"{report['words_lost']} words were dropped in {gaps} {'place' if gaps == 1 else 'places'}, "
-            f"for the ring of {report['ring']['capacity_bytes']} bytes was full; use a larger --ring"
-        )
-    estimate = (report["board"] or {}).get("estimated_words_lost")
-    if estimate:
-        reasons.append(f"about {estimate} words were lost by the board or its program, by the clock")
-    for entry in report["ledger"]:
-        if entry["certainty"] != "exact":
-            where = f"({entry['stage']}) after word {entry['after_word']}"
-            reasons.append(f"an {entry['certainty']} loss {where}")
-    if not report["complete"] and not report["interrupted"]:
-        reasons.append(f"the capture is not complete: {_incomplete(report)}")
-    return reasons
-
-
-def _incomplete(report: Mapping[str, Any]) -> str:
-    """Return why the source did not give what was asked for."""
-    source, header = report["source"], report.get("header") or {}
-    reasons = []
-    if header.get("error"):
-        reasons.append(f"header: {header['error']}")
-    if source.get("read_error"):
-        reasons.append(f"reading the source failed: {source['read_error']}")
-    if source["exit_status"]:
-        tail = (source["stderr_tail"] or "").strip().splitlines()
-        said = f" ({tail[-1]})" if tail else ""
-        reasons.append(f"the source ended with status {source['exit_status']}{said}")
-    if report.get("odd_bytes"):
-        reasons.append(f"it ended in the middle of a word, {report['odd_bytes']} bytes after its beginning")
-    return "; ".join(reasons) or f"the source ended early, after {report['words']} words"
 
 
 def _analysis_lines(report: Mapping[str, Any]) -> list[str]:

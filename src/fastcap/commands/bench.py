@@ -11,6 +11,7 @@ import click
 
 from fastcap.cli import COMPLETE, FAILED, INTERRUPTED
 from fastcap.commands.root import debug_option, json_option
+from fastcap.verdict import judge
 
 if TYPE_CHECKING:
     from fastcap.nasbench.tally import Tally
@@ -183,8 +184,6 @@ def rehearse(directory: str, keep: bool, as_json: bool, **wanted: Any) -> int:
     Exit status 3: words were lost. What was written is removed.
     """
     from fastcap.commands._bench_rehearse import Rehearsal, lines
-    from fastcap.commands._outcome import shortcomings
-    from fastcap.report import exit_status
 
     rehearsal = Rehearsal(directory, **wanted)
     rehearsal.check_room()
@@ -204,11 +203,11 @@ def rehearse(directory: str, keep: bool, as_json: bool, **wanted: Any) -> int:
         return INTERRUPTED
     for line in lines(report, kept=keep, still_there=still_there):
         click.echo(line, err=as_json)
-    for reason in shortcomings(report):
+    for reason in judge(report).reasons:
         click.echo(f"fastcap: {reason}", err=True)
     if as_json:
         click.echo(json.dumps({**report, "kept": keep or still_there is not None}))
-    return exit_status(report)
+    return judge(report).exit_status
 
 
 @bench.command(epilog="Example:  fastcap bench engine --size 2GiB --rounds 5")

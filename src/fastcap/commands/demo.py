@@ -17,6 +17,7 @@ import click
 
 from fastcap.cli import FAILED, INTERRUPTED
 from fastcap.commands.root import debug_option, json_option
+from fastcap.verdict import judge
 
 SOURCE = "sim://?rate=2MHz&pattern=signal"
 BYTES_PER_S = 16e6
@@ -37,7 +38,6 @@ def demo(seconds: str, out: str, as_json: bool) -> int:
     Prints what arrived, what stalled and what was lost (nothing), verifies the file, and leaves it with its
     sidecar and a picture in DIR.
     """
-    from fastcap.commands._outcome import shortcomings
     from fastcap.errors import ConfigError
     from fastcap.units import parse_duration_s
 
@@ -51,16 +51,14 @@ def demo(seconds: str, out: str, as_json: bool) -> int:
     verdict, picture = _verify(report), _draw(report)
     for line in _lines(report, verdict, picture):
         click.echo(line, err=as_json)
-    for reason in shortcomings(report):
+    for reason in judge(report).reasons:
         click.echo(f"fastcap: {reason}", err=True)
     if as_json:
         told = {"injected_stalls": [injected], "verified": verdict.to_dict(), "picture": picture}
         click.echo(json.dumps({"report": report, **told}))
     if not verdict.ok:
         return FAILED
-    from fastcap.report import exit_status
-
-    return exit_status(report)
+    return judge(report).exit_status
 
 
 def _setting(duration_s: float) -> tuple[int, dict[str, float]]:

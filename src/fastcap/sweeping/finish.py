@@ -13,13 +13,13 @@ from typing import Any, Literal
 import msgspec
 
 from fastcap.errors import FastcapError
-from fastcap.report import exit_status
 from fastcap.sidecar import sidecar_path
 from fastcap.sweeping.analyst import Analyst
 from fastcap.sweeping.journal import Entry, Journal
 from fastcap.sweeping.order import Shot
 from fastcap.sweeping.recorder import Recorded
 from fastcap.sweeping.store import Store
+from fastcap.verdict import judge
 
 logger = logging.getLogger(__name__)
 Verify = Literal["size", "read"]
@@ -190,21 +190,8 @@ def outcome(analysis: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str | N
 
 def fault(report: Mapping[str, Any]) -> str | None:
     """Return why a recording does not count; None if it is complete and without loss."""
-    if not exit_status(dict(report)):
-        return None
-    if report["interrupted"]:
-        return "interrupted"
-    if report["words_lost"]:
-        return f"{report['words_lost']} words were lost: the ring was full"
-    estimate = (report["board"] or {}).get("estimated_words_lost")
-    if estimate:
-        return f"about {estimate} words were lost by the board, by the clock"
-    if not report["complete"]:
-        source = report["source"]
-        said = (source["stderr_tail"] or "").strip().splitlines()
-        status = f"the source ended early or badly, with status {source['exit_status']}"
-        return f"{status} ({said[-1]})" if said else status
-    return "words were lost, how many is not known"
+    verdict = judge(report)
+    return None if verdict.exit_status == 0 else "; ".join(verdict.reasons) or "interrupted"
 
 
 def _unverified(report: Mapping[str, Any], how: Verify) -> str | None:
