@@ -143,7 +143,7 @@ def _wraps_over(before: Trace, after: Trace) -> int:
     """Return the rollovers from the begin of a file to that of the next."""
     carry = before._origin.index.carry_before(len(before))
     fw.phase(after._origin.stored.read(0, min(1, len(after))), None, carry)
-    return carry.wraps
+    return carry.wraps - after._origin.facts.wraps
 
 
 def _common_rate(traces: Sequence[Trace]) -> Fraction:

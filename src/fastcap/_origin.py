@@ -26,7 +26,13 @@ class Origin:
         """The rows of the words' blocks, looked for when they are first wanted."""
         from fastcap.index import BlockIndex
 
-        return BlockIndex(self.stored, self.facts.path, beside=self.facts.usual)
+        return BlockIndex(
+            self.stored,
+            self.facts.path,
+            beside=self.facts.usual,
+            rollovers=self.facts.rollovers,
+            wraps=self.facts.wraps,
+        )
 
     @property
     def words(self) -> int:

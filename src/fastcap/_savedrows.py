@@ -38,6 +38,14 @@ class UnfitError(Exception):
 class SavedRows:
     """The rows in an index file, which stays open.
 
+    Parameters
+    ----------
+    path : str
+    stored : Mapped
+        The words that the rows are to be of.
+    wraps : int
+        Rollovers of M before the first of them.
+
     Attributes
     ----------
     head : Head
@@ -52,7 +60,7 @@ class SavedRows:
         It cannot be read.
     """
 
-    def __init__(self, path: str, stored: Mapped) -> None:
+    def __init__(self, path: str, stored: Mapped, wraps: int = 0) -> None:
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         weakref.finalize(self, os.close, self._fd)
         status = os.fstat(self._fd)
@@ -66,7 +74,7 @@ class SavedRows:
             self.head.rows if self.head.words == total else min(self.head.words, total) // BLOCK_WORDS
         )
         self._good = np.zeros(-(-self.head.rows // GROUP_ROWS), bool)
-        self._check_samples(stored)
+        self._check_samples(stored, wraps)
 
     def read(self, begin: int, end: int) -> Rows:
         """Return rows ``begin`` to ``end``.
@@ -95,10 +103,12 @@ class SavedRows:
             raise UnfitError("its rows are damaged")
         self._good[first:last] = True
 
-    def _check_samples(self, stored: Mapped) -> None:
-        """Compare the rows of blocks all over the file with these blocks."""
+    def _check_samples(self, stored: Mapped, wraps: int) -> None:
+        """Compare the rows of blocks all over the file with these blocks, the first among them."""
         for block in sorted({round(at) for at in np.linspace(0, self.count - 1, min(self.count, _SAMPLES))}):
             (row,) = rows = self.read(block, block + 1)
+            if not block and carry_of(row).wraps != wraps:
+                raise UnfitError(f"its rollovers count from {carry_of(row).wraps}, the file's from {wraps}")
             begin = block * BLOCK_WORDS
             words = stored.read(begin, min(begin + BLOCK_WORDS, stored.count))
             before = int(stored.read(begin - 1, begin).view(np.int64)[0] >> 48) if block else None

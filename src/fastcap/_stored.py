@@ -45,6 +45,10 @@ class Stored(ABC):
     def words(self) -> Words:
         """All words, ``(count,) uint64``, read-only where they are a file's."""
 
+    def view(self, begin: int, end: int) -> Words:
+        """Return words ``begin`` to ``end``, of which a file's may be read when they are touched."""
+        return self.words[begin:end]
+
     def read(self, begin: int, end: int) -> Words:
         """Return words ``begin`` to ``end``, in memory."""
         return self.words[begin:end]
@@ -98,9 +102,13 @@ class Mapped(Stored):
         self.count = max(0, self.file_bytes - offset) // WORD_BYTES
         self._mapping = mmap.mmap(fd, self.file_bytes, prot=mmap.PROT_READ) if self.count else None
 
-    @cached_property
+    @property
     def words(self) -> Words:
         """All words, ``(count,) uint64``: a read-only view of the mapping."""
+        return self._as_stored
+
+    @cached_property
+    def _as_stored(self) -> Words:
         import numpy as np
 
         if self._mapping is None:
@@ -124,9 +132,12 @@ class Mapped(Stored):
         StreamFormatError
             The file became shorter, or the disk cannot read it.
         """
+        return self._read_as_stored(begin, end)
+
+    def _read_as_stored(self, begin: int, end: int) -> Words:
         if end > begin:
             self._populate(begin, end)
-        return self.words[begin:end]
+        return self._as_stored[begin:end]
 
     def _populate(self, begin: int, end: int) -> None:
         assert self._mapping is not None
@@ -149,3 +160,20 @@ class Mapped(Stored):
         last = (self.offset + end * WORD_BYTES) // _PAGE * _PAGE
         if self._mapping is not None and last > first:
             self._mapping.madvise(mmap.MADV_DONTNEED, first, last - first)
+
+
+class Swapped(Mapped):
+    """Words of a file that were written in the other byte order; every one that is asked for is a copy."""
+
+    @property
+    def words(self) -> Words:
+        """All words, ``(count,) uint64``, swapped: as much memory as the file has data."""
+        return self.read(0, self.count)
+
+    def view(self, begin: int, end: int) -> Words:
+        """Return words ``begin`` to ``end``, read into memory."""
+        return self.read(begin, end)
+
+    def read(self, begin: int, end: int) -> Words:
+        """Return words ``begin`` to ``end``, read into memory and swapped; see `Mapped.read`."""
+        return self._read_as_stored(begin, end).byteswap()

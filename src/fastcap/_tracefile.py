@@ -11,8 +11,9 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from fastcap._stored import Mapped
+from fastcap._stored import Mapped, Swapped
 from fastcap.errors import StreamFormatError
+from fastcap.rollovers import Rollovers, read_table
 from fastcap.sidecar import Gap, exact_gaps, load_sidecar, sidecar_path
 from fastcap.stream import (
     NO_HEADER,
@@ -25,6 +26,7 @@ from fastcap.stream import (
     header_bytes,
     parse_header,
 )
+from fastcap.v2header import V2Header, is_v2, parse_v2_header, read_v2_header, v2_byte_order, v2_extent
 
 _Sidecar = dict[str, Any] | None
 _APART_S = 10.0  # of a header's start, to the second, and the first bytes' arrival: more is another recording
@@ -41,6 +43,10 @@ class Facts(msgspec.Struct, frozen=True):
         The reading that was asked for.
     usual : bool
         Data begin where they do for whoever asks for no reading.
+    wraps : int
+        Rollovers of M before the first word.
+    rollovers : Rollovers, optional
+        Those within that a V2 file's table tells.
     """
 
     path: str | None = None
@@ -54,6 +60,8 @@ class Facts(msgspec.Struct, frozen=True):
     problems: tuple[str, ...] = ()
     payload: str | None = None
     usual: bool = True
+    wraps: int = 0
+    rollovers: Rollovers | None = None
 
 
 class _Layout(msgspec.Struct, frozen=True):
@@ -62,6 +70,7 @@ class _Layout(msgspec.Struct, frozen=True):
     begin: int
     header: Header | None = None
     problem: str | None = None
+    swapped: bool = False
 
 
 def open_words(path: str, payload: str | None) -> tuple[Mapped, Facts]:
@@ -102,7 +111,9 @@ def _instead(path: str) -> str:
 
 def _map(path: str, file: BinaryIO, sidecar: _Sidecar, payload: str | None) -> tuple[Mapped, Facts]:
     layout = _layout(path, file, sidecar, payload)
-    stored = Mapped(path, file.fileno(), layout.begin)
+    header = layout.header
+    v2 = header if isinstance(header, V2Header) else None
+    stored = (Swapped if layout.swapped else Mapped)(path, file.fileno(), layout.begin)
     if stored.file_bytes < max(layout.begin, WORD_BYTES):
         least = f"its header of {layout.begin} bytes" if layout.begin else "a word"
         raise StreamFormatError(
@@ -111,20 +122,41 @@ def _map(path: str, file: BinaryIO, sidecar: _Sidecar, payload: str | None) -> t
     core = sidecar["global"] if sidecar else {}
     report: dict[str, Any] = core.get("fastcap:report", {})
     gaps = exact_gaps(report) if sidecar else []
+    rollovers, v2_problems = _v2_facts(v2, file, stored, captured=sidecar is not None) if v2 else (None, [])
     facts = Facts(
         path=path,
-        header=layout.header,
+        header=header,
         header_problem=layout.problem,
-        rate=_rate(report.get("sample_rate_hz"), layout.header),
-        start=_start(path, report.get("started"), layout.header),
-        meta=report.get("meta") or {},
+        rate=_rate(report.get("sample_rate_hz"), header),
+        start=_start(path, report.get("started"), header),
+        meta=(v2.meta if v2 else {}) | (report.get("meta") or {}),
         gaps=tuple(gap for gap in gaps if gap.file_word <= stored.count),
         first_word=core.get("fastcap:first_word", 0),
-        problems=tuple(_problems(path, stored, layout, core, whole=payload is None)),
+        problems=(
+            *_problems(path, stored, layout, core, whole=payload is None),
+            *(f"{path}: {problem}" for problem in v2_problems),
+        ),
         payload=payload,
         usual=payload is None or layout.begin == _usual_begin(path, file, sidecar, layout.begin),
+        wraps=-v2.m_offset if v2 else 0,
+        rollovers=rollovers,
     )
     return stored, facts
+
+
+def _v2_facts(
+    header: V2Header, file: BinaryIO, stored: Mapped, *, captured: bool
+) -> tuple[Rollovers | None, list[str]]:
+    """Return what a V2 file's table tells, and in what file and header contradict each other.
+
+    The table of a file that came through a pipe was sent before the words were known: it says nothing of them.
+    """
+    problems, wrong_size = list(header.problems), header.size_problem(stored.count)
+    if wrong_size is not None and not captured:
+        problems.append(wrong_size)
+    whole = not captured and header.num_words == stored.count
+    rollovers, wrong = read_table(header, file.fileno(), count=stored.count, whole=whole)
+    return rollovers, problems + wrong
 
 
 def _layout(path: str, file: BinaryIO, sidecar: _Sidecar, payload: str | None) -> _Layout:
@@ -134,6 +166,8 @@ def _layout(path: str, file: BinaryIO, sidecar: _Sidecar, payload: str | None) -
         return _Layout(0, problem="recorded without a header" if stated == 0 else "none was asked for")
     file.seek(0)
     raw = file.read(WORD_BYTES)
+    if is_v2(raw, payload):
+        return _v2_layout(path, file, stated)
     try:
         wanted = header_bytes(raw, payload or PAYLOADS[0])
     except StreamFormatError as error:
@@ -149,6 +183,26 @@ def _layout(path: str, file: BinaryIO, sidecar: _Sidecar, payload: str | None) -
             "the header"
         )
     return _parsed(path, raw + file.read(wanted - WORD_BYTES), payload or PAYLOADS[0], stated or wanted)
+
+
+def _v2_layout(path: str, file: BinaryIO, stated: int | None) -> _Layout:
+    """Read a V2 file's header; one that says where data begin, but not their rate, is a problem of the file."""
+    size = os.fstat(file.fileno()).st_size
+    try:
+        raw = read_v2_header(file, size)
+        begin = v2_extent(raw)[0]
+    except StreamFormatError as error:
+        raise StreamFormatError(f"{path}: {error}") from error
+    if stated not in (None, begin):
+        raise StreamFormatError(
+            f"{path}: its sidecar says that data begin at byte {stated}, its header that they do at {begin}: "
+            "one of them is another file's; move the sidecar away to believe the header"
+        )
+    swapped = v2_byte_order(raw) == "big"
+    try:
+        return _Layout(begin, header=parse_v2_header(raw), swapped=swapped)
+    except StreamFormatError as error:
+        return _Layout(begin, problem=str(error), swapped=swapped)
 
 
 def _usual_begin(path: str, file: BinaryIO, sidecar: _Sidecar, otherwise: int) -> int:

@@ -23,6 +23,7 @@ from fastcap._indexpass import rows_from
 from fastcap._indexrows import ROW, Rows, advance, carry_of
 from fastcap._savedrows import SavedRows, UnfitError, save_rows
 from fastcap._stored import Mapped, Stored
+from fastcap.rollovers import Rollovers
 
 __all__ = ["BLOCK_WORDS", "BlockIndex", "IndexResult", "build_index", "index_path"]
 
@@ -47,15 +48,29 @@ class BlockIndex:
         Their file; without it rows are kept in memory only.
     beside : bool
         The place beside the file is this index's: its data begin where the file says.
+    rollovers : Rollovers, optional
+        What is known of M's rollovers without rows; what the words say goes before it.
+    wraps : int
+        Rollovers before the first word.
     """
 
-    def __init__(self, stored: Stored, path: str | None = None, *, beside: bool = True) -> None:
+    def __init__(
+        self,
+        stored: Stored,
+        path: str | None = None,
+        *,
+        beside: bool = True,
+        rollovers: Rollovers | None = None,
+        wraps: int = 0,
+    ) -> None:
         self._words = stored.count
         self.blocks = -(-self._words // BLOCK_WORDS)
         self._stored = stored
         self._path = path
         self._beside = beside and path is not None and not path.endswith(".part")
         self._file = stored if isinstance(stored, Mapped) and path is not None else None
+        self._rollovers = rollovers
+        self._wraps = wraps
         self._lock = threading.RLock()
         self._looked = False
         self._saved: SavedRows | None = None
@@ -85,6 +100,8 @@ class BlockIndex:
         """Return the rollover state before ``word``; where rows are there, at most a block is read for it."""
         block = word // BLOCK_WORDS
         with self._lock:
+            if self._rollovers is not None and block > self.count:
+                return self._rollovers.carry_before(word, self._stored)
             self.extend(block)
             if block == self.count:
                 carry = self._carry_at_end()
@@ -134,6 +151,7 @@ class BlockIndex:
             begin, upto = self.count * BLOCK_WORDS, min(end * BLOCK_WORDS, self._words)
             with closing(rows_from(self._stored, begin, upto, carry)) as made:
                 for rows in made:
+                    self._compare(rows)
                     self._add(rows)
                     if progress is not None:
                         progress(int(rows["words"].sum()) * WORD_BYTES)
@@ -144,6 +162,22 @@ class BlockIndex:
 
     def _m(self, word: int) -> int:
         return int(self._stored.read(word, word + 1).view(np.int64)[0] >> 48)
+
+    def _compare(self, rows: Rows) -> None:
+        """Give the known rollovers up if the next rows say others."""
+        if (known := self._rollovers) is None:
+            return
+        for k, wraps in enumerate(rows["wraps"].tolist(), self.count):
+            word = k * BLOCK_WORDS
+            if known.known is not None and word > known.known:
+                return
+            if known.count_before(word) != wraps:
+                logger.warning(
+                    "%s: its rollover table is wrong before word %d: M rolled over %+d times, not %+d, as its words "
+                    "show; the table is not used", self._path, word, -wraps, -known.count_before(word),
+                )  # fmt: skip
+                self._rollovers = None
+                return
 
     def _add(self, rows: Rows) -> None:
         needed = self._made_count + rows.size
@@ -156,7 +190,7 @@ class BlockIndex:
         """Return the rollover state behind the last block that has a row."""
         last = self.count - 1
         if last < 0:
-            return fw.Carry()
+            return fw.Carry(self._wraps)
         carry = carry_of(self.rows(last, last + 1)[0])
         advance(self._stored.read(last * BLOCK_WORDS, min(self.count * BLOCK_WORDS, self._words)), carry)
         return carry
@@ -170,7 +204,7 @@ class BlockIndex:
         self._looked = True
         for path in self._places():
             try:
-                self._saved = SavedRows(path, self._file)
+                self._saved = SavedRows(path, self._file, self._wraps)
                 self._in = path
                 return
             except FileNotFoundError:
@@ -217,7 +251,7 @@ class BlockIndex:
         words = min(self.count * BLOCK_WORDS, self._words)
         head = Head(self._file.file_bytes, self._file.offset, words, self._file.mtime_ns)
         save_rows(path, self._all_rows(), head)
-        self._saved, self._in = SavedRows(path, self._file), path
+        self._saved, self._in = SavedRows(path, self._file, self._wraps), path
         self._made_count = 0
 
     def _all_rows(self) -> Iterator[Rows]:

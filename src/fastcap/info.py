@@ -10,6 +10,7 @@ from typing import Any
 
 from fastcap._indexfile import index_state
 from fastcap.errors import StreamFormatError
+from fastcap.rollovers import read_table
 from fastcap.sidecar import WORD_BYTES, exact_gaps, load_sidecar, sidecar_path
 from fastcap.stream import (
     NO_HEADER,
@@ -21,8 +22,10 @@ from fastcap.stream import (
     header_bytes,
     parse_header,
 )
+from fastcap.v2header import V2Header, is_v2, parse_v2_header, read_v2_header, v2_extent
 
 _SHOWN = 8  # gaps and stalls in a listing
+_LONGEST_LINE = 200
 
 
 def file_info(path: str | os.PathLike[str], *, payload: str | None = None) -> dict[str, Any]:
@@ -41,16 +44,17 @@ def file_info(path: str | os.PathLike[str], *, payload: str | None = None) -> di
     path = Path(path)
     check_payload(payload)
     reading = payload or PAYLOADS[0]
-    raw, status = _head(path, reading)
+    raw, status = _head(path, payload)
     size = status.st_size
     sidecar, problem = _sidecar(path)
     core = sidecar["global"] if sidecar else {}
     report: dict[str, Any] = core.get("fastcap:report", {})
-    header, header_problem = _header(raw, reading)
-    if header is None and header_problem is not None and sidecar is None:
+    v2_begin = v2_extent(raw)[0] if is_v2(raw, payload) else None
+    header, header_problem = _header(raw, payload)
+    if header is None and header_problem is not None and sidecar is None and v2_begin is None:
         raise StreamFormatError(f"{path}: {header_problem}{_remedy(raw, reading)}")
     # data may begin inside what is taken for the header: the capture knew, its option said so
-    begin = header.header_bytes if header else 0
+    begin = header.header_bytes if header else v2_begin or 0
     if sidecar and payload is None:
         begin = sidecar["captures"][0].get("core:header_bytes", 0)
     rate_hz = _rate(report.get("sample_rate_hz"), header)
@@ -74,12 +78,34 @@ def file_info(path: str | os.PathLike[str], *, payload: str | None = None) -> di
         or (list(header.argv or ()) if header else None),
         "sidecar": sidecar_path(path) if sidecar else None,
         "sidecar_problem": problem,
+        **_v2_facts(header, path, words, captured=sidecar is not None),
         **index_state(path, status, begin),
         **_from_report(report, core, gaps),
     }
 
 
-def _head(path: Path, payload: str) -> tuple[bytes, os.stat_result]:
+def _v2_facts(header: Header | None, path: Path, words: int, *, captured: bool) -> dict[str, Any]:
+    """Return what only a V2 file says, and in what it contradicts itself; ``v2`` is None for others."""
+    if not isinstance(header, V2Header):
+        return {"v2": None, "problems": []}
+    problems, wrong_size = list(header.problems), None if captured else header.size_problem(words)
+    with path.open("rb") as file:
+        whole = not captured and words == header.num_words
+        _, wrong = read_table(header, file.fileno(), count=words, whole=whole)
+    said = {
+        "byte_order": header.byte_order,
+        "num_samples": header.num_words,
+        "num_files": header.num_files,
+        "gain": header.gain,
+        "filter_const": header.filter_const,
+        "stream_fold": list(header.stream_fold),
+        "m_offset": header.m_offset,
+        "m_overflow_total": header.table_entries,
+    }
+    return {"v2": said, "problems": [*problems, *([wrong_size] if wrong_size else []), *wrong]}
+
+
+def _head(path: Path, payload: str | None) -> tuple[bytes, os.stat_result]:
     """Return the file's header, or what is there of it, and the file's size and times."""
     if path.exists() and not path.is_file():
         raise StreamFormatError(f"{path}: not a regular file; name a .bin file")
@@ -87,23 +113,29 @@ def _head(path: Path, payload: str) -> tuple[bytes, os.stat_result]:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
             raw = file.read(WORD_BYTES)
+            if is_v2(raw, payload):
+                return read_v2_header(file, status.st_size), status
             try:
-                wanted = header_bytes(raw, payload) if payload != NO_HEADER else None
+                wanted = header_bytes(raw, payload or PAYLOADS[0]) if payload != NO_HEADER else None
             except StreamFormatError:
                 wanted = None  # parse_header() says so, unless the sidecar knows better
             return raw + file.read((wanted or WORD_BYTES) - WORD_BYTES), status
     except OSError as error:
         raise StreamFormatError(f"{path}: cannot be read: {error.strerror}") from error
+    except StreamFormatError as error:
+        raise StreamFormatError(f"{path}: {error}") from error
 
 
-def _header(raw: bytes, payload: str) -> tuple[Header | None, str | None]:
+def _header(raw: bytes, payload: str | None) -> tuple[Header | None, str | None]:
     """Return the header, or why there is none; neither where there is to be none."""
     if not raw:
         return None, "the file is empty"
     if payload == NO_HEADER:
         return None, None
     try:
-        return parse_header(raw, payload), None
+        if is_v2(raw, payload):
+            return parse_v2_header(raw), None
+        return parse_header(raw, payload or PAYLOADS[0]), None
     except StreamFormatError as error:
         return None, str(error)
 
@@ -162,11 +194,17 @@ def format_info(info: dict[str, Any]) -> str:
     if info["first_word"]:
         rows.append(("first word", f"{info['first_word']:,} of the recording"))
     why_none = info["header_problem"] or "not asked for"
-    rows += [("header", line) for line in info["header"] or [f"none: {why_none}"]]
+    rows += [("header", _cut(line)) for line in info["header"] or [f"none: {why_none}"]]
     rows += [("warning", warning) for warning in info["warnings"]]
+    rows += [("problem", problem) for problem in info["problems"]]
     rows += _sidecar_rows(info) if info["sidecar"] else [("sidecar", info["sidecar_problem"] or "none")]
     rows.append(("index", _index(info)))
     return "\n".join(f"{label:<11}{value}" for label, value in rows)
+
+
+def _cut(line: str) -> str:
+    """Return a header's line without the hundreds of numbers that a filter may have."""
+    return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE - 3]}..."
 
 
 def _size(info: dict[str, Any]) -> str:

@@ -145,8 +145,11 @@ class Trace(TraceFacts):
 
     @property
     def words(self) -> Words:
-        """The words, ``(n,) uint64``: a read-only view of the file. Do not truncate the file under it."""
-        return self._origin.stored.words[self._begin : self._end]
+        """The words, ``(n,) uint64``: a read-only view of the file. Do not truncate the file under it.
+
+        Of a V2 file in the other byte order: a copy.
+        """
+        return self._origin.stored.view(self._begin, self._end)
 
     def i(self) -> NDArray[np.int32]:
         """Return I, ``(n,) int32``, ADC counts."""
