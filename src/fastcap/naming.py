@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Any
 
-__all__ = ["BIN", "name_suffix", "numbered", "recording_name", "sidecar_path", "split_destination"]
+__all__ = [
+    "BIN",
+    "alternative",
+    "name_suffix",
+    "numbered",
+    "recording_name",
+    "sidecar_path",
+    "split_destination",
+]
 
 BIN = ".bin"
 _MOST_BYTES = 255 - len(".sigmf-meta.part")  # of a name without its ending: NAME_MAX, less the longest ending
@@ -61,6 +69,11 @@ def name_suffix(details: Mapping[str, Any], meta: Mapping[str, Any]) -> str:
 def numbered(filename: str, number: int) -> str:
     """Return the name of one of several files: ``NAME_0001.bin`` for ``NAME.bin``."""
     return f"{filename.removesuffix(BIN)}_{number:04d}{BIN}"
+
+
+def alternative(filename: str, number: int) -> str:
+    """Return the name to take where others have ``filename``: ``NAME-2.bin`` for the second, and so on."""
+    return filename if number < 2 else f"{filename.removesuffix(BIN)}-{number}{BIN}"
 
 
 def split_destination(to: str | os.PathLike[str]) -> tuple[str, str | None]:

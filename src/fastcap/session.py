@@ -39,6 +39,7 @@ class Recording:
         self.reports: list[Message] = []
         self.outputs: list[Message] = []
         self.live: Message | None = None
+        self.warnings: list[str] = []
         self.windows_begun: dict[str, int] = {}  # first word of each, by name
         self.windows_ended: set[str] = set()
 
@@ -188,6 +189,8 @@ class Session:
                 r.windows_ended.add(message["ended"])
         elif op == "file":
             r.files.append(message)
+        elif op == "warning":
+            r.warnings.append(message["text"])
         elif op == "done":
             r.reports, r.outputs, r.sampled, r.done = message["reports"], message["outputs"], True, True
         elif op == "failed":

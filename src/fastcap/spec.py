@@ -66,7 +66,8 @@ def destination(to: str | os.PathLike[str] | None, source: SourceSpec) -> str | 
 
 def _sink(
     to: str, source: SourceSpec, started: datetime, meta: Mapping[str, str], name: str | None,
-    split: Fraction | None, checksum: str, fsync_every: int, **rest: Any,
+    split: Fraction | None, words: int | None, later: Sequence[str], checksum: str, fsync_every: int,
+    **rest: Any,
 ) -> dict[str, Any]:  # fmt: skip
     if checksum not in ("sha256", "none"):
         raise ValueError(f"checksum '{checksum}' is neither 'sha256' nor 'none'")
@@ -74,9 +75,12 @@ def _sink(
     directory = os.path.abspath(directory)  # the user may change directories while this drains
     named = file or recording_name(started, source.details, meta, name)
     base = named.removesuffix(".bin")
-    names: dict[str, Any] = {"base": base}
+    names: dict[str, Any] = {"base": base, "later": list(later)}
     if split is not None:
         names["split"] = True
+        if words is not None and source.sample_rate_hz is not None:
+            names["file_words"] = max(1, int(split * source.sample_rate_hz))
+            names["files"] = -(-words // names["file_words"])
         if file is None and name is None and source.sample_rate_hz is not None:
             stamp = f"{started:%Y-%m-%dT%H:%M:%S.%f}"
             names |= {
@@ -166,12 +170,13 @@ def recording(
     checksum: str = "sha256", fsync_every: Any = None, on_full: str | None = None, check_first: bool = False,
     statistics: bool = False, stalls: Sequence[tuple[float, float]] = (), ring_bytes: int, live: bool = False,
     analyse_timeout: Any = ANALYSE_TIMEOUT, analyse_memory: Any = None, analyse_lossless: bool = True,
-    endless: bool = False,
+    endless: bool = False, later: Sequence[str] = (),
 ) -> tuple[dict[str, Any], list[int]]:  # fmt: skip
     """Return the ``record`` message and the descriptors that go with it (the caller's to close).
 
     With ``live`` somebody waits for every word: the reader lets fewer of them gather, and wakes more often.
-    With ``endless`` the source runs until it is told to end, whatever the configuration says.
+    With ``endless`` the source runs until it is told to end, whatever the configuration says. ``later`` are names
+    of files (without ending, and number) that later recordings need: they must not exist, either.
 
     Raises
     ------
@@ -198,7 +203,7 @@ def recording(
     sink = None
     if where is not None:
         sink = _sink(
-            where, source, started, meta or {}, name, split_s, checksum, every,
+            where, source, started, meta or {}, name, split_s, max_words, later, checksum, every,
             bytes_per_s=bytes_per_s, check_first=check_first, stalls=[list(s) for s in stalls],
         )  # fmt: skip
     seconds = max_words / rate if max_words and rate else max_seconds

@@ -15,7 +15,7 @@ from typing import Any
 from fastcap.board import Board, Capture
 from fastcap.progress import Progress
 from fastcap.ringsize import survives_s
-from fastcap.session import Session
+from fastcap.session import Recording, Session
 from fastcap.units import format_duration, format_rate, format_size
 
 LOOK_S = 0.1
@@ -96,7 +96,9 @@ class Follower:
             recording = capture.recording
             while not recording.over and self._look():
                 recording.session.wait_for(lambda r=recording: r.over or self._due(), LOOK_S)  # type: ignore[misc]
+                self._tell_warnings(recording)
                 self.progress.update(recording.progress, "draining")
+            self._tell_warnings(recording)
             capture.remember()
         self.progress.end()
 
@@ -131,6 +133,13 @@ class Follower:
             session.discard()
             self.progress.say("left at once: nothing of it is kept")
 
+    def _tell_warnings(self, recording: Recording) -> None:
+        """Pass on what has become of names, once."""
+        for text in list(recording.warnings):
+            if (recording.number, text) not in self._told:
+                self._told.add((recording.number, text))
+                self.progress.say(f"warning: {text}")
+
     def _tell(self, capture: Capture, plan: Mapping[str, Any]) -> None:
         """Pass on what has become known: warnings, a destination that is too small, what the rate means."""
         session = capture.recording.session
@@ -138,6 +147,7 @@ class Follower:
             self.progress.say(f"warning: {notice}")
         self._noticed = max(self._noticed, len(session.notices))
         recording = capture.recording
+        self._tell_warnings(recording)
         there = recording.destination
         if there is not None and plan["bytes"] and (recording.number, "room") not in self._told:
             self._told.add((recording.number, "room"))

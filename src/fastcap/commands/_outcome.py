@@ -43,17 +43,16 @@ class Outcome:
     @property
     def reports(self) -> list[dict[str, Any]]:
         """Every complete file's report, in order."""
-        return [report for c in self.captures for report in c.recording.reports if c.recording.done]
+        return [report for c in self.captures for report in _reports(c)]
 
     def draw(self) -> None:
         """Draw each file, if that was asked for; what goes wrong is told and costs nothing else."""
         if self.request.plot is None:
             return
-        done = [capture for capture in self.captures if capture.recording.done]
         count = len(self.reports)
         number = 0
-        for capture in done:
-            for report in capture.recording.reports:
+        for capture in self.captures:
+            for report in _reports(capture):
                 number += 1
                 self._draw(capture, report, self.request.picture(report, number, count))
 
@@ -131,6 +130,12 @@ class Outcome:
             return {**reports[0], **ended}
         nothing = {"path": None, "complete": False, "interrupted": self.follower.interrupted}
         return {**nothing, **ended, "exit_status": status}
+
+
+def _reports(capture: Capture) -> list[dict[str, Any]]:
+    """Return the reports of a recording's complete files, also where it failed later."""
+    recording = capture.recording
+    return recording.reports if recording.done else [file["report"] for file in recording.files]
 
 
 def show(line: str, *, err: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,7 @@ class Request:
             self.source, length=length, samples=samples, to=to, meta=self.meta, name=name, split=self.split,
             analyse=self._option("analyse"), checksum=self._option("checksum") or "sha256",
             fsync_every=fsync_every, on_full=self._option("on_full"), check_first=self._given["check_first"],
-            ring_bytes=board.ring_bytes(fsync_every), **self._limits(),
+            ring_bytes=board.ring_bytes(fsync_every), later=self._later(run), **self._limits(),
         )  # fmt: skip
 
     def _limits(self) -> dict[str, Any]:
@@ -125,6 +126,21 @@ class Request:
             return naming.numbered(to, run + 1), name
         return to, None if name is None else naming.numbered(name, run + 1)
 
+    def _later(self, run: int) -> list[str]:
+        """Return the fixed names of the runs that follow the first: they are looked for at the start, too."""
+        if run or self.runs == 1:
+            return []
+        to, name = self._names(0)
+        if to is None or not to.endswith(naming.BIN):
+            if name is None:
+                return []
+            fixed = [
+                naming.recording_name(datetime.now(), {}, {}, self._names(k)[1]) for k in range(1, self.runs)
+            ]
+        else:
+            fixed = [os.path.basename(self._names(k)[0] or "") for k in range(1, self.runs)]
+        return [file.removesuffix(naming.BIN) for file in fixed]
+
     def picture(self, report: Mapping[str, Any], number: int, count: int) -> Path:
         """Return where the picture of one report goes: beside its file, or here where nothing was written."""
         if self.plot:
@@ -132,8 +148,6 @@ class Request:
             return target if count == 1 else target.with_name(f"{target.stem}_{number:04d}{target.suffix}")
         if report["path"] is not None:
             return Path(report["path"]).with_suffix(".png")
-        from datetime import datetime
-
         started = datetime.fromisoformat(report["started"])
         return Path(naming.recording_name(started, self.source.details, self.meta)).with_suffix(".png")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 
 _RENAME_NOREPLACE = 1
 
@@ -97,8 +98,33 @@ class Directory:
             raise SinkFailed("look at", os.path.join(self.path, name), e) from e
         return True
 
-    def replace(self, name: str, content: bytes) -> None:
-        """Give a small file its content, durably, whether or not it was there."""
+    def names(self) -> set[str]:
+        """Return the names of all that is there."""
+        try:
+            return set(os.listdir(self.fd))
+        except OSError as e:
+            raise SinkFailed("look into", self.path, e) from e
+
+    def read(self, name: str) -> bytes | None:
+        """Return a regular file's content; None: there is none of this name, or it cannot be read."""
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.fd)
+        except OSError:
+            return None
+        with os.fdopen(fd, "rb") as file:
+            try:
+                return file.read() if stat.S_ISREG(os.fstat(fd).st_mode) else None
+            except OSError:
+                return None
+
+    def replace(self, name: str, content: bytes, *, new: bool = False) -> None:
+        """Give a small file its content, durably; with ``new`` nothing of this name may be there.
+
+        Raises
+        ------
+        SinkFailed
+            Whatever was there is unchanged.
+        """
         temporary = name + ".part"
         try:
             fd = os.open(
@@ -108,16 +134,30 @@ class Directory:
                 f.write(content)
                 f.flush()
                 os.fsync(fd)
-            os.rename(temporary, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+            if new:
+                self.rename_noreplace(temporary, name)
+            else:
+                os.rename(temporary, name, src_dir_fd=self.fd, dst_dir_fd=self.fd)
         except OSError as e:
+            if new and e.errno == errno.EEXIST:
+                self.remove(temporary)
             raise SinkFailed("write the sidecar", os.path.join(self.path, name), e) from e
+
+    def remove(self, name: str) -> None:
+        """Remove a file of our own, if it is there."""
+        try:
+            os.unlink(name, dir_fd=self.fd)
+        except FileNotFoundError:
+            return
+        except OSError as e:
+            raise SinkFailed("remove", os.path.join(self.path, name), e) from e
 
     def rename_noreplace(self, old: str, new: str) -> None:
         """Rename without ever replacing: renameat2, or where a file system has it not, link and unlink."""
         import ctypes
 
         libc = ctypes.CDLL(None, use_errno=True)
-        if libc.renameat2(self.fd, old.encode(), self.fd, new.encode(), _RENAME_NOREPLACE) == 0:
+        if libc.renameat2(self.fd, os.fsencode(old), self.fd, os.fsencode(new), _RENAME_NOREPLACE) == 0:
             return
         error = ctypes.get_errno()
         if error not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):

@@ -52,11 +52,12 @@ class FileIndex:
         except OSError as error:
             self.give_up(error)
 
-    def leave(self, fd: int) -> None:
-        """Write what is left and give the index its name; ``fd`` is the file, complete."""
+    def leave(self, fd: int, name: str) -> None:
+        """Write what is left and give the index its name; ``fd`` is the file, complete, ``name`` what it is called."""
         if self._builder is None:
             return
         try:
+            self._follow(index_path(name))
             self._check_name()
             status = os.fstat(fd)
             head = Head(status.st_size, self._header_bytes, self._builder.words, status.st_mtime_ns)
@@ -72,6 +73,12 @@ class FileIndex:
             return
         os.close(self._fd)
         self._fd, self._builder = -1, None
+
+    def _follow(self, name: str) -> None:
+        """Be the index of a file that has got another name."""
+        if name != self._name and self._fd >= 0:
+            os.rename(self._name + ".part", name + ".part", src_dir_fd=self._dir_fd, dst_dir_fd=self._dir_fd)
+        self._name = name
 
     def _complete(self, head: Head) -> None:
         self._writer.finish(head)

@@ -2,9 +2,57 @@
 
 from __future__ import annotations
 
+from fastcap.naming import alternative
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
+
+_MOST_CHECKED = 200_000  # names that are looked for at the start; a run of more files is checked up to here
+
+
+class FileNames:
+    """The names of one recording's files; one that others have taken is replaced by the next free one.
+
+    Parameters
+    ----------
+    names : dict
+        See `file_name`; and ``taken``: by file number (as text), which alternative a predecessor came to.
+    """
+
+    def __init__(self, names: dict[str, Any]) -> None:
+        self._names = names
+        self._number: dict[int, int] = {int(k): number for k, number in names.get("taken", {}).items()}
+
+    def wanted(self, index: int, first_word: int, given: str | None) -> str:
+        """Return the name that a file would have if nobody else had it."""
+        return file_name(self._names, index, first_word, given)
+
+    def name(self, index: int, first_word: int, given: str | None) -> str:
+        """Return a file's name."""
+        return alternative(self.wanted(index, first_word, given), self.number(index))
+
+    def number(self, index: int) -> int:
+        """Return which alternative a file has come to; 1 is the name that was wanted."""
+        return self._number.get(index, 1)
+
+    def go_to(self, index: int, number: int) -> None:
+        """Take another alternative."""
+        self._number[index] = number
+
+
+def needed(names: dict[str, Any]) -> Iterator[str]:
+    """Yield every name that is known to be needed: by this recording, and by those that follow it.
+
+    ``files`` and ``file_words`` of ``names`` say how many files a recording has, and how long they are; ``later``
+    lists the ``base`` of each later recording.
+    """
+    left = _MOST_CHECKED
+    for base in (names["base"], *names.get("later", ())):
+        for index in range(min(left, names.get("files") or 1)):
+            yield file_name({**names, "base": base}, index, index * names.get("file_words", 0))
+            left -= 1
 
 
 def file_name(names: dict[str, Any], index: int, first_word: int, given: str | None = None) -> str:

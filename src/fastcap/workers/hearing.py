@@ -117,7 +117,15 @@ class Hearing:
         if index < r.files_told:  # a writer's successor says it again
             return
         r.files_told = index + 1
+        r.reports[index]["path"] = message["path"]  # it may have got another name at the last moment
+        r.reports[index]["sink"]["wanted_path"] = message["wanted_path"]
         self.c.s.say({"op": "file", "recording": r.id, "path": message["path"], "report": r.reports[index]})
+
+    def _on_renamed(self, r: Recording, worker: Worker, message: Message) -> None:
+        names = r.spec["sink"]["names"]
+        names["taken"] = {**names.get("taken", {}), str(message["index"]): message["number"]}
+        r.name_trouble = f"{message['wanted_path']} is taken: the file is {message['path']}"
+        self.c.s.say({"op": "warning", "recording": r.id, "text": r.name_trouble})
 
     def _on_finished(self, r: Recording, worker: Worker, message: Message) -> None:
         r.files_done = True

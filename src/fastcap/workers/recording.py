@@ -95,6 +95,7 @@ class Recording:
         self.output_results: list[dict[str, Any]] = []
         self.sink_trouble: str | None = None
         self.path_trouble: str | None = None  # the destination was unmounted, which stops nobody
+        self.name_trouble: str | None = None  # a file has not the name that it was to have
         self.sink_so_far: dict[str, Any] | None = None  # what the writer has measured of its present file
         self._stalled_since_ns = 0  # the last call that a writer died in
         self.needs_file = False  # the analysis waits for the complete file
@@ -296,7 +297,7 @@ class Recording:
             "capacity_bytes": self.capacity,
             "held_bytes": head - self.ring.tail,
             "stalled_s": round((now_ns() - busy) * 1e-9, 3) if busy else 0.0,
-            "trouble": self.sink_trouble or self.path_trouble,
+            "trouble": self.sink_trouble or self.path_trouble or self.name_trouble,
             "elapsed_s": round((now_ns() - self.begun_ns) * 1e-9, 3),
             "at": time.time(),
         }

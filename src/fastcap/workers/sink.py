@@ -15,10 +15,11 @@ from fastcap.naming import sidecar_path
 from fastcap.workers.calls import Calls
 from fastcap.workers.digest import Digest
 from fastcap.workers.directory import Directory, SinkFailed
-from fastcap.workers.filenames import file_name, shifted_header
+from fastcap.workers.filenames import FileNames, needed, shifted_header
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from fastcap.workers.file_index import FileIndex
@@ -40,7 +41,11 @@ class Sink:
 
     def __init__(self, message: dict[str, Any], slot: Slot) -> None:
         self.directory = Directory(message["directory"])
-        self.names: dict[str, Any] = message["names"]
+        self._needed: dict[str, Any] = message["names"]
+        self.names = FileNames(message["names"])
+        self.on_renamed: Callable[[], None] = lambda: (
+            None
+        )  # called when a file gets another name, before it has it
         self.checksum: str = message["checksum"]
         self.calls = Calls(message.get("stalls") or [], message.get("so_far"))
         self.slot = slot
@@ -73,7 +78,13 @@ class Sink:
     @property
     def name(self) -> str:
         """File name of the present file, without .part."""
-        return file_name(self.names, self.index, self.first_word, self.given)
+        return self.names.name(self.index, self.first_word, self.given)
+
+    @property
+    def wanted_path(self) -> str | None:
+        """The path that the present file would have if nobody else had taken it; None: it has that."""
+        wanted = self.names.wanted(self.index, self.first_word, self.given)
+        return None if wanted == self.name else os.path.join(self.directory.path, wanted)
 
     @property
     def path(self) -> str:
@@ -87,14 +98,22 @@ class Sink:
 
     # -- opening -----------------------------------------------------------------------------------
 
-    def open(self, *, again: bool = False) -> None:
+    def open(self, *, again: bool = False, begun: bool = False) -> None:
         """Check the destination and make the first part file.
 
-        With ``again`` an empty part file is taken for a dead predecessor's.
+        With ``again`` an empty part file is taken for a dead predecessor's. With ``begun`` the recording is under
+        way: a name that is taken is replaced by the next free one.
+
+        Raises
+        ------
+        SinkFailed
+            Also if a name is taken that this recording, or one that follows it, is going to need.
         """
         begun_ns = now_ns()
         self.directory.open()
-        self._create(again=again)
+        if not begun and not again:
+            self._check_names()
+        self._create(again=again, renames=begun)
         self.calls.opened(begun_ns, now_ns())
 
     def path_is_lost(self) -> bool:
@@ -104,12 +123,47 @@ class Sink:
             self.path_lost_at_s = round((now_ns() - self.calls.started_ns) * 1e-9, 6)
         return lost
 
-    def _create(self, *, again: bool = False) -> None:
-        if self.fd >= 0:
+    def _check_names(self) -> None:
+        """Look for every name that is going to be needed; one alone is looked for when it is made."""
+        wanted = list(needed(self._needed))
+        if len(wanted) < 2:
             return
+        there = self.directory.names()
+        for name in wanted:
+            for each in (name, sidecar_path(name), name + ".part"):
+                if each in there:
+                    raise SinkFailed("create", os.path.join(self.directory.path, each), errno.EEXIST)
+
+    def _taken(self) -> str | None:
+        """Return what already stands under the present file's names, None: nothing."""
         for name in (self.name, sidecar_path(self.name)):
             if self.directory.exists(name):
-                raise SinkFailed("create", os.path.join(self.directory.path, name), errno.EEXIST)
+                return os.path.join(self.directory.path, name)
+        return None
+
+    def _take_next_name(self) -> None:
+        """Go to the next name of the present file that nobody has, and say so before anything has it."""
+        number = self.names.number(self.index)
+        while True:
+            number += 1
+            self.names.go_to(self.index, number)
+            if self._taken() is None and not self.directory.exists(self.name + ".part"):
+                self.on_renamed()
+                return
+
+    def _create(self, *, again: bool = False, renames: bool = False) -> None:
+        """Make the present file's part file; ``renames``: under another name where its own is taken."""
+        while self.fd < 0:
+            try:
+                self._create_part(again=again)
+            except SinkFailed as e:
+                if e.errno != errno.EEXIST or not renames:
+                    raise
+                self._take_next_name()
+
+    def _create_part(self, *, again: bool) -> None:
+        if taken := self._taken():
+            raise SinkFailed("create", taken, errno.EEXIST)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         part = self.name + ".part"
         try:
@@ -142,7 +196,7 @@ class Sink:
             self._new_file(position, first_word, shifted_header(header, first_word))
             self._begun = True
         begun_ns = now_ns()
-        self._create()
+        self._create(renames=True)
         self.calls.note(begun_ns, now_ns() - begun_ns)
         self._write_prefix()
         self._begun = False
@@ -232,7 +286,19 @@ class Sink:
     def unfinished(self, first_word: int, given: str | None) -> bool:
         """Tell whether this file of a split recording still stands under its part name."""
         self.first_word, self.given = first_word, given
-        return self.directory.exists(self.name + ".part")
+        return self._find_part()
+
+    def _find_part(self) -> bool:
+        """Look for the present file's part; where a predecessor died while it renamed, under the name before."""
+        if self.directory.exists(self.name + ".part"):
+            return True
+        number = self.names.number(self.index)
+        if number > 1 and not self.directory.exists(self.name):
+            self.names.go_to(self.index, number - 1)
+            if self.directory.exists(self.name + ".part"):
+                return True
+            self.names.go_to(self.index, number)
+        return False
 
     def step(self) -> None:
         """Count a file that is complete."""
@@ -247,10 +313,10 @@ class Sink:
         self.calls.take_over(self.index)
         flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            if self.directory.exists(self.name + ".part"):
+            if self.slot.cursor <= position and not self.directory.exists(self.name + ".part"):
+                self._create(renames=True)
+            elif self._find_part():
                 self.fd = os.open(self.name + ".part", flags, dir_fd=self.directory.fd)
-            elif self.slot.cursor <= position:
-                self._create()
             else:  # it had its name already; what never had a part file is not ours
                 self.fd = os.open(self.name, flags, dir_fd=self.directory.fd)
         except OSError as e:
@@ -300,23 +366,29 @@ class Sink:
             "sink": {
                 **self.calls.report(),
                 "path_lost_at_s": self.path_lost_at_s,
+                "wanted_path": self.wanted_path,
             },
         }
 
     def commit(self, report: dict[str, Any], header: bytes) -> str:
         """Write the sidecar, give the file its name, sync the directory; return the path.
 
+        If somebody has taken either name in the meantime, both files get the next free one, and ``report`` says so.
+
         Raises
         ------
         SinkFailed
             The part file is complete and durable; calling again goes on where this stopped.
         """
-        self.amend(report, header)
+        while not self._name_files(report, header):
+            part = self.name + ".part"
+            self._take_next_name()
+            self._rename(part, self.name + ".part")
+            report["path"] = self.path
+            report["sink"]["wanted_path"] = self.wanted_path
         if self.digest is not None and self.digest.index is not None:
-            self.digest.index.leave(self.fd)
+            self.digest.index.leave(self.fd, self.name)
         try:
-            if self.directory.exists(self.name + ".part"):
-                self.directory.rename_noreplace(self.name + ".part", self.name)
             os.fsync(self.directory.fd)
         except OSError as e:
             raise SinkFailed("complete", self.path, e) from e
@@ -325,8 +397,51 @@ class Sink:
             self.fd = -1
         return self.path
 
+    def _rename(self, old: str, new: str) -> None:
+        try:
+            self.directory.rename_noreplace(old, new)
+        except OSError as e:
+            raise SinkFailed("complete", self.path, e) from e
+
+    def _name_files(self, report: dict[str, Any], header: bytes) -> bool:
+        """Give sidecar and file their names; False if one of these is somebody else's."""
+        if not self.directory.exists(self.name + ".part"):
+            self.amend(report, header)
+            return True  # it has its name: an earlier call came so far
+        try:
+            self.amend(report, header)
+        except SinkFailed as e:
+            if e.errno != errno.EEXIST:
+                raise
+            return False
+        try:
+            self._rename(self.name + ".part", self.name)
+        except SinkFailed as e:
+            if e.errno != errno.EEXIST:
+                raise
+            self.directory.remove(sidecar_path(self.name))
+            return False
+        return True
+
+    def _is_ours(self, sidecar: str, report: dict[str, Any]) -> bool:
+        """Tell whether a sidecar that is there is this file's own."""
+        import json
+
+        content = self.directory.read(sidecar)
+        try:
+            known = json.loads(content)["global"]["fastcap:report"] if content else {}
+            return all(known[key] == report[key] for key in ("path", "started", "bytes"))
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return False
+
     def amend(self, report: dict[str, Any], header: bytes) -> None:
-        """Write the sidecar, or replace this capture's own."""
+        """Write the sidecar, or replace this capture's own.
+
+        Raises
+        ------
+        SinkFailed
+            Also (EEXIST) if somebody else's is there; that stays as it is.
+        """
         from fastcap.sidecar import build_sidecar, encode
 
         text = header[8:].split(b"\0", 1)[0].decode("utf-8", "replace") if header else None
@@ -339,4 +454,5 @@ class Sink:
                 blocks=None if self.digest is None else self.digest.running(),
             )
         )
-        self.directory.replace(sidecar_path(self.name), content)
+        name = sidecar_path(self.name)
+        self.directory.replace(name, content, new=not self._is_ours(name, report))

@@ -62,6 +62,7 @@ class NasWriter:
         self.trouble = False  # the last call on the destination failed
         self.path_lost = False  # the destination's path leads elsewhere
         self.sink = Sink(message, slot)
+        self.sink.on_renamed = self._tell_renamed
         self.turn = message.get("turn", True)  # older recordings to this directory are written
         self.again = message["op"] == "resume"  # a predecessor died
         self.resumed = self.again and message["checked"]  # after it had made the first file
@@ -69,7 +70,12 @@ class NasWriter:
     def look(self) -> bool:
         """Look at the destination and make the first part file; say how it went."""
         try:
-            self.sink.open(again=self.again)
+            try:
+                self.sink.open(again=self.again)
+            except SinkFailed as e:
+                if e.errno != errno.EEXIST or not self._begun():
+                    raise
+                self.sink.open(begun=True)
         except SinkFailed as e:
             self.channel.send(
                 {"op": "dest_error", "recording": self.recording, "text": str(e), "errno": e.errno}
@@ -79,6 +85,18 @@ class NasWriter:
         found = {"path": self.sink.path, "free_bytes": there.free_bytes, "device": there.device}
         self.channel.send({"op": "dest_ok", "recording": self.recording, **found})
         return True
+
+    def _begun(self) -> bool:
+        """Tell whether the source runs already: the destination took its time."""
+        log = EventReader(self.ring).poll()
+        return any(e.recording == self.recording and e.kind == events.START for e in log)
+
+    def _tell_renamed(self) -> None:
+        """Say that the present file gets another name, before it has it: a successor must find it."""
+        sink = self.sink
+        number = sink.names.number(sink.index)
+        renamed = {"index": sink.index, "number": number, "path": sink.path, "wanted_path": sink.wanted_path}
+        self.channel.send({"op": "renamed", "recording": self.recording, **renamed})
 
     # -- the stream --------------------------------------------------------------------------------
 
@@ -266,7 +284,9 @@ class NasWriter:
             return
 
     def _committed(self, path: str, index: int) -> None:
-        self.channel.send({"op": "committed", "recording": self.recording, "path": path, "index": index})
+        wanted = self.sink.wanted_path
+        committed = {"path": path, "index": index, "wanted_path": wanted}
+        self.channel.send({"op": "committed", "recording": self.recording, **committed})
 
     def _failed_commit(self, e: SinkFailed) -> None:
         fatal = e.errno == errno.EEXIST
