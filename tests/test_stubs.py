@@ -14,7 +14,7 @@ import pytest
 
 import fastcap
 
-MODULES = ("_ring", "_pump", "_split", "_stats")
+MODULES = ("_ring", "_pump", "_slips", "_split", "_stats")
 SOURCES = Path(fastcap.__file__).parent
 Parameters = list[tuple[str, str, Any]]
 

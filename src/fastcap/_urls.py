@@ -15,7 +15,7 @@ from fastcap.units import parse_duration_s, parse_rate_hz, parse_size
 
 EMULATOR_ARGV = ("-P", "-m", "fastcap.sim.board")
 _DEFAULT_HZ = 2_000_000
-_FAULT = r"(stall|lose|exit)@[0-9]+:\S+|die@[0-9]+\+[0-7]"
+_FAULT = r"(stall|lose|slip|exit)@[0-9]+:\S+|die@[0-9]+\+[0-7]"
 
 
 def _whole(text: str) -> str:
@@ -78,7 +78,9 @@ _SIM: dict[str, Callable[[str], str]] = {
     "v": _whole,
     "pattern": _matching("signal|counter", "signal or counter"),
     "speed": _matching("realtime|max", "realtime or max"),
-    "fault": _matching(_FAULT, "stall@WORD:TIME, lose@WORD:COUNT, die@WORD+BYTES or exit@WORD:STATUS"),
+    "fault": _matching(
+        _FAULT, "stall@WORD:TIME, lose@WORD:COUNT, slip@WORD:BYTES, die@WORD+BYTES or exit@WORD:STATUS"
+    ),
     "fifo": _size,
     "chunk": _matching(r"[0-9]+|random(:[0-9]+)?", "a number of bytes or random[:SEED]"),
     "seed": _whole,

@@ -14,6 +14,7 @@ class Board:
     lost_overflow: int
     lost_fault: int
     bytes_written: int
+    bytes_slipped: int
     fifo_high_water: int
     started_ns: int
     def __init__(
@@ -30,4 +31,5 @@ class Board:
         signal: Signal | None,
     ) -> None: ...
     def cut(self, count: int) -> None: ...
+    def slip(self, count: int) -> None: ...
     def run(self, limit: int, slice_ns: int) -> int: ...

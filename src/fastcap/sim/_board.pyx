@@ -86,7 +86,7 @@ cdef class Board:
     """
 
     cdef int fd
-    cdef bint polled, realtime, counter, tied, finished
+    cdef bint polled, realtime, counter, tied, finished, ends_cut
     cdef fc_u128 rate_num, rate_den
     cdef uint64_t total, fifo_words, header_bytes, chunk_bytes, chunk_seed, cut_bytes
     cdef Signal signal
@@ -97,6 +97,7 @@ cdef class Board:
     cdef unsigned char *out
     cdef uint64_t out_at, out_end
     cdef readonly uint64_t made, accepted, written, lost_overflow, lost_fault, bytes_written, fifo_high_water
+    cdef readonly uint64_t bytes_slipped
     cdef readonly int64_t started_ns
     cdef int64_t refill_ns
 
@@ -130,7 +131,11 @@ cdef class Board:
 
     def cut(self, uint64_t count):
         """Write only ``count`` bytes of the next word, then be done."""
-        self.cut_bytes = count
+        self.cut_bytes, self.ends_cut = count, True
+
+    def slip(self, uint64_t count):
+        """Lose the last ``count`` bytes of the next word: what follows does so at once."""
+        self.cut_bytes, self.ends_cut = 8 - count, False
 
     def run(self, uint64_t limit, int64_t slice_ns):
         """Make and write words below ``limit`` for at most about ``slice_ns``; ends early on a signal.
@@ -270,7 +275,10 @@ cdef class Board:
             self.runs_count -= 1
         self.out_at, self.out_end = 0, count * 8
         if self.cut_bytes < 8:
-            self.out_end, self.finished = self.cut_bytes, True
+            self.out_end, self.finished = self.cut_bytes, self.ends_cut
+            if not self.finished:
+                self.bytes_slipped += 8 - self.cut_bytes
+                self.cut_bytes = 8
 
     cdef int flush(self, int64_t wait_ns) noexcept nogil:
         """Write once; if the output is full, wait until it is not. Return 0 or an errno."""
@@ -295,5 +303,5 @@ cdef class Board:
         self.out_at += got
         self.bytes_written += got
         if self.bytes_written > self.header_bytes:
-            self.written = (self.bytes_written - self.header_bytes) // 8
+            self.written = (self.bytes_written - self.header_bytes + self.bytes_slipped) // 8
         return 0

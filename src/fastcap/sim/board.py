@@ -123,6 +123,9 @@ class Emulation:
         self._struck.append({"fault": fault.text, "after_words": self._board.written, "at_s": at_s})
         if fault.kind == "exit":
             return fault.amount
+        if fault.kind == "slip":
+            self._board.slip(fault.amount)
+            return None
         if fault.kind == "die":
             self._board.cut(fault.amount)
             self._run_to(_NO_LIMIT)
@@ -156,6 +159,7 @@ class Emulation:
             "words_written": board.written,
             "words_lost_overflow": board.lost_overflow,
             "words_lost_fault": board.lost_fault,
+            "bytes_slipped": board.bytes_slipped,
             "words_left": board.accepted - board.written,
             "header_bytes": len(self._header),
             "bytes_written": board.bytes_written,

@@ -20,14 +20,17 @@ _SECONDS: dict[str, int | Fraction] = {
 }
 _BYTES = {"": 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _HERTZ = {"": 1, "Hz": 1, "kHz": 10**3, "MHz": 10**6, "GHz": 10**9}
-_SPELLINGS = "stall@WORD:TIME, lose@WORD:COUNT, die@WORD+BYTES (0 to 7) or exit@WORD:STATUS (0 to 255)"
+_SPELLINGS = (
+    "stall@WORD:TIME, lose@WORD:COUNT, slip@WORD:BYTES (1 to 7), die@WORD+BYTES (0 to 7) "
+    "or exit@WORD:STATUS (0 to 255)"
+)
 
 
 class Fault(msgspec.Struct, frozen=True):
     """One fault: ``kind`` at the first word not below ``word``, with ``amount`` of what the kind counts.
 
-    ``stall`` counts nanoseconds without a write, ``lose`` words, ``die`` bytes of the word that is cut short,
-    and for ``exit`` it is the status.
+    ``stall`` counts nanoseconds without a write, ``lose`` words, ``slip`` bytes lost in the word, ``die`` bytes of
+    the word that is cut short, and for ``exit`` it is the status.
     """
 
     kind: str
@@ -37,22 +40,24 @@ class Fault(msgspec.Struct, frozen=True):
 
 
 def parse_fault(text: str) -> Fault:
-    """Parse a fault such as ``stall@2000000:3s``, ``lose@4000000:1000``, ``die@5000000+3`` or ``exit@9:4``.
+    """Parse a fault such as ``stall@2000000:3s``, ``lose@4000000:1000``, ``slip@7:3``, ``die@9+3`` or ``exit@9:4``.
 
     Raises
     ------
     ConfigError
         It is none of these.
     """
-    match = re.fullmatch(r"(stall|lose|exit)@([0-9]{1,18}):(.+)|(die)@([0-9]{1,18})\+([0-7])", text, re.ASCII)
+    match = re.fullmatch(
+        r"(stall|lose|slip|exit)@([0-9]{1,18}):(.+)|(die)@([0-9]{1,18})\+([0-7])", text, re.ASCII
+    )
     if match is None:
         raise ConfigError(f"fault {text!r} is not understood; give {_SPELLINGS}")
     kind, word, amount = (group for group in match.groups() if group is not None)
     if kind == "stall":
         return Fault(kind, int(word), round(parse_time_s(amount) * 10**9), text)
-    limit = 255 if kind == "exit" else 10**18
-    if not (amount.isascii() and amount.isdigit() and len(amount) < 20 and int(amount) <= limit):
-        raise ConfigError(f"fault {text!r}: {amount!r} is not a whole number from 0 to {limit}")
+    least, most = {"exit": (0, 255), "slip": (1, 7)}.get(kind, (0, 10**18))
+    if not (amount.isascii() and amount.isdigit() and len(amount) < 20 and least <= int(amount) <= most):
+        raise ConfigError(f"fault {text!r}: {amount!r} is not a whole number from {least} to {most}")
     return Fault(kind, int(word), int(amount), text)
 
 

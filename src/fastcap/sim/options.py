@@ -27,6 +27,7 @@ example:  fastcap-teststream -U /dev/usbhybrid0 -q 20000000 -s 4 -l -b --pattern
 
 faults:   stall@WORD:TIME     write nothing for so long; what the FIFO cannot hold is lost
           lose@WORD:COUNT     lose words unannounced
+          slip@WORD:BYTES     lose 1 to 7 bytes of the word: what follows is out of step
           die@WORD+BYTES      stop in the middle of a word, status 1
           exit@WORD:STATUS    stop before the word
           WORD is its number in the counter pattern, where lost words count too; -q counts words written.

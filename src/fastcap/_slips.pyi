@@ -1,0 +1,6 @@
+RUN_WORDS: int
+RUN_BYTES: int
+UNKNOWN: int
+
+def alignments(data: bytes | bytearray | memoryview, step_bytes: int = ...) -> bytes: ...
+def place(data: bytes | bytearray | memoryview, old: int, new: int) -> tuple[int, int, int]: ...
