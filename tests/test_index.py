@@ -27,7 +27,7 @@ from fastcap._indexfile import (
     unpack_head,
 )
 from fastcap._indexrows import ROW, rows_of, same_rows
-from fastcap._stored import Mapped
+from fastcap._stored import FileWords
 from fastcap.errors import SinkError, StreamFormatError
 from fastcap.index import build_index
 from fastcap.info import file_info, format_info
@@ -136,14 +136,30 @@ def test_a_window_far_in_leaves_an_index_beside_the_file(
     assert_right(path, words)
 
 
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Return a list that every read of words, from one to another, is added to."""
+    found: list[tuple[int, int]] = []
+    fill, decode = FileWords._fill, FileWords.decode
+
+    def filled(self: FileWords, words: np.ndarray, begin: int) -> None:
+        found.append((begin, begin + words.size))
+        fill(self, words, begin)
+
+    def decoded(self: FileWords, begin: int, end: int, *outs: object) -> None:
+        found.append((begin, end))
+        decode(self, begin, end, *outs)
+
+    monkeypatch.setattr(FileWords, "_fill", filled)
+    monkeypatch.setattr(FileWords, "decode", decoded)
+    return found
+
+
 def test_with_an_index_a_window_reads_its_own_block_only(
     path: Path, phases: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build_index(path)
     monkeypatch.setattr(_savedrows, "_SAMPLES", 0)
-    touched: list[tuple[int, int]] = []
-    read = Mapped.read
-    monkeypatch.setattr(Mapped, "read", lambda self, a, b: touched.append((a, b)) or read(self, a, b))
+    touched = reads(monkeypatch)
     begin = 30 * BLOCK_WORDS + 500
 
     np.testing.assert_array_equal(load(path)[begin : begin + 10].phase(), phases[begin : begin + 10])
@@ -553,12 +569,10 @@ def test_a_long_windows_envelope_reads_a_block_at_either_end(
 ) -> None:
     build_index(path)
     monkeypatch.setattr(_savedrows, "_SAMPLES", 0)
-    seen: list[int] = []
-    read = Mapped.read
-    monkeypatch.setattr(Mapped, "read", lambda self, a, b: seen.append(b - a) or read(self, a, b))
+    seen = reads(monkeypatch)
 
     load(path)[100 : WORDS - 100].envelope(3)
-    assert sum(seen) <= 2 * BLOCK_WORDS
+    assert sum(b - a for a, b in seen) <= 2 * BLOCK_WORDS
 
 
 def test_a_window_of_a_hundred_gigabytes_needs_its_own_words_only(tmp_path: Path) -> None:
@@ -619,22 +633,3 @@ def test_a_pass_over_a_file_that_cannot_be_read_is_an_error(path: Path) -> None:
 
     with pytest.raises(StreamFormatError, match="became shorter"):
         tr[-5:].phase()
-
-
-def mapped_bytes(path: Path) -> int:
-    """Return how much of a file's mappings this process holds in memory."""
-    held, ours = 0, False
-    for line in Path("/proc/self/smaps").read_text().splitlines():
-        if "-" in line.split(" ", 1)[0]:
-            ours = line.endswith(str(path))
-        elif ours and line.startswith("Rss:"):
-            held += int(line.split()[1]) * 1024
-    return held
-
-
-def test_the_blocks_that_an_index_is_checked_with_are_let_go_of(path: Path) -> None:
-    build_index(path)
-    trace = load(path)
-
-    assert trace._origin.index.file == index_path(path)
-    assert mapped_bytes(path) < BLOCK_WORDS * 8

@@ -23,7 +23,7 @@ def check_words(words: object) -> None:
 def out_for(words: NDArray[np.uint64], out: NDArray[Any] | None, name: str, kind: DTypeLike) -> Any:
     """Return ``out``, called ``name``, after checking it against ``words``; a new array if it is None."""
     if out is None:
-        return _new(words.size, np.dtype(kind))
+        return new_array(words.size, kind)
     if not isinstance(out, np.ndarray) or out.shape != words.shape or out.dtype != kind:
         raise ValueError(f"{name} is {_kind(out)}; give a {np.dtype(kind)} array of shape {words.shape}")
     if not out.flags.writeable:
@@ -31,7 +31,9 @@ def out_for(words: NDArray[np.uint64], out: NDArray[Any] | None, name: str, kind
     return out
 
 
-def _new(size: int, kind: np.dtype[Any]) -> NDArray[Any]:
+def new_array(size: int, kind: DTypeLike) -> NDArray[Any]:
+    """Return an array of undefined content; memory of large ones is used again: see `fastcap._pages`."""
+    kind = np.dtype(kind)
     if size * kind.itemsize < _LARGE_BYTES:
         return np.empty(size, kind)
     return np.frombuffer(memoryview(Pages(size * kind.itemsize)), kind)

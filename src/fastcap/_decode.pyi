@@ -16,6 +16,17 @@ def decode(
     last_m: int,
     threads: int = 1,
 ) -> tuple[int, int]: ...
+def decode_file(
+    fd: int,
+    offset: int,
+    swapped: bool,
+    n: int,
+    phase: NDArray[np.float64] | None,
+    radius: NDArray[np.float64] | None,
+    wraps: int,
+    last_m: int,
+    threads: int = 1,
+) -> tuple[int, int, int]: ...
 def split(
     words: NDArray[np.uint64],
     i: NDArray[np.int32] | None,

@@ -6,7 +6,7 @@ they are: C-contiguous, of the right type, not overlapping. `fastcap.words` look
 
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, strerror
 
 cdef extern from "_rows.h" nogil:
     ctypedef uint64_t fc_word
@@ -35,9 +35,18 @@ cdef extern from "_rows.h" nogil:
     fc_row fc_rows_end(fc_rows *, const fc_level *)
     bint fc_rows_valid(const fc_rows *)
 
+cdef extern from "_fetch.h" nogil:
+    struct fc_file:
+        int fd
+        int64_t offset
+        int swapped
+    int FC_SHORT
+    int fc_decode_file(const fc_level *, const fc_file *, size_t, fc_carry *, double *, double *, int, int64_t, size_t *)
+
 NO_M = FC_NO_M  # `last_m` before a file's first word
 BLOCK_WORDS = FC_BLOCK
 ROW_BYTES = sizeof(fc_row)
+cdef int64_t LOOK_NS = 100_000_000  # between two looks at signals
 cdef int LEVELS = fc_count_levels()
 cdef const fc_level *best = &fc_all_levels[LEVELS - 1]
 
@@ -91,6 +100,57 @@ def decode(const uint64_t[::1] words, double[::1] phase, double[::1] radius, int
     with nogil:
         fc_decode_shared(best, w, n, &carry, p, r, threads)
     return carry.wraps, carry.last_m
+
+
+def decode_file(int fd, int64_t offset, bint swapped, size_t n, double[::1] phase, double[::1] radius,
+                int64_t wraps, int32_t last_m, int threads=1):
+    """Read words of a file and decode them, as `decode` would; stop after about a tenth of a second.
+
+    Parameters
+    ----------
+    fd, offset : int
+        The file, open for reading, and the byte at which the words begin.
+    swapped : bool
+        Their bytes lie in the order that is not this machine's.
+    n : int
+        How many words.
+
+    Returns
+    -------
+    done, wraps, last_m : int
+        How many were done, at least one of ``n`` > 0, and the rollover state after them.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read. Outputs hold nothing of use.
+    EOFError
+        It ends before the words do; likewise.
+    ValueError
+        As of `decode`. Nothing was changed.
+    """
+    cdef fc_carry carry = carry_of(wraps, last_m)
+    cdef fc_file file
+    cdef double *p = NULL
+    cdef double *r = NULL
+    cdef size_t done
+    cdef int failed
+    file.fd, file.offset, file.swapped = fd, offset, swapped
+    if phase is not None:
+        check_size("phase", phase.shape[0], n)
+        p = &phase[0]
+    if radius is not None:
+        check_size("radius", radius.shape[0], n)
+        r = &radius[0]
+    if threads < 1:
+        raise ValueError(f"threads is {threads}; give at least 1")
+    with nogil:
+        failed = fc_decode_file(best, &file, n, &carry, p, r, threads, LOOK_NS, &done)
+    if failed == FC_SHORT:
+        raise EOFError("the file ends before the words do")
+    if failed:
+        raise OSError(failed, strerror(failed).decode())
+    return done, carry.wraps, carry.last_m
 
 
 def split(const uint64_t[::1] words, int32_t[::1] i, int32_t[::1] q, int16_t[::1] m):

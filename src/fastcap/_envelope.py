@@ -48,6 +48,7 @@ class TraceEnvelope(msgspec.Struct, frozen=True):
 
 def envelope(stored: Stored, index: BlockIndex, begin: int, end: int, columns: int) -> TraceEnvelope:
     """Return the envelope of words ``begin`` to ``end`` in at most ``columns`` columns."""
+    stored.check(end)  # what the index says of words that are gone is not of this file
     edges = _edges(begin, end, columns)
     count = edges.size - 1
     found = {name: np.full(count, np.inf if name.endswith("min") else -np.inf) for name in _VALUES}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import resource
 
-_OF_A_TRACE = 2  # its mapping's, and its index'
+_OF_A_TRACE = 2  # its own descriptor, and its index'
 _SPARE = 256
 
 

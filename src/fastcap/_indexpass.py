@@ -19,7 +19,7 @@ _WORTH_THREADS = 8 * _BATCH_WORDS
 
 
 def rows_from(stored: Stored, begin: int, end: int, carry: fw.Carry) -> Generator[Rows, None, None]:
-    """Yield the rows of words ``begin`` to ``end``, some blocks' at a time, and let go of the words.
+    """Yield the rows of words ``begin`` to ``end``, some blocks' at a time.
 
     Parameters
     ----------
@@ -31,9 +31,7 @@ def rows_from(stored: Stored, begin: int, end: int, carry: fw.Carry) -> Generato
     if end - begin < _WORTH_THREADS or len(os.sched_getaffinity(0)) < _THREADS:
         for at in range(begin, end, _BATCH_WORDS):
             words = stored.read(at, min(end, at + _BATCH_WORDS))
-            rows = rows_of(words, carry)
-            stored.release(at, at + words.size)
-            yield rows
+            yield rows_of(words, carry)
         return
     with ThreadPoolExecutor(_THREADS, "fastcap-index") as pool:
         yield from _by_threads(pool, stored, range(begin, end, _BATCH_WORDS), end, carry)
@@ -43,18 +41,12 @@ def _by_threads(
     pool: ThreadPoolExecutor, stored: Stored, starts: range, end: int, carry: fw.Carry
 ) -> Iterator[Rows]:
     """Follow the rollovers here, which is quick, and leave each batch's sums to a thread."""
-    running: deque[tuple[int, int, Future[Rows]]] = deque()
+    running: deque[Future[Rows]] = deque()
     for at in starts:
         words = stored.read(at, min(end, at + _BATCH_WORDS))
-        running.append((at, at + words.size, pool.submit(rows_of, words, copy.copy(carry))))
+        running.append(pool.submit(rows_of, words, copy.copy(carry)))
         advance(words, carry)
         if len(running) > _THREADS:
-            yield _finished(stored, *running.popleft())
+            yield running.popleft().result()
     while running:
-        yield _finished(stored, *running.popleft())
-
-
-def _finished(stored: Stored, begin: int, end: int, rows: Future[Rows]) -> Rows:
-    found = rows.result()
-    stored.release(begin, end)
-    return found
+        yield running.popleft().result()

@@ -26,7 +26,7 @@ from fastcap._indexfile import (
     unpack_head,
 )
 from fastcap._indexrows import ROW, Rows, carry_of, rows_of, same_rows
-from fastcap._stored import Mapped
+from fastcap._stored import FileWords
 
 _SAMPLES = 4  # blocks compared with their rows before an index is used
 
@@ -41,7 +41,7 @@ class SavedRows:
     Parameters
     ----------
     path : str
-    stored : Mapped
+    stored : FileWords
         The words that the rows are to be of.
     wraps : int
         Rollovers of M before the first of them.
@@ -60,7 +60,7 @@ class SavedRows:
         It cannot be read.
     """
 
-    def __init__(self, path: str, stored: Mapped, wraps: int = 0) -> None:
+    def __init__(self, path: str, stored: FileWords, wraps: int = 0) -> None:
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         weakref.finalize(self, os.close, self._fd)
         status = os.fstat(self._fd)
@@ -103,7 +103,7 @@ class SavedRows:
             raise UnfitError("its rows are damaged")
         self._good[first:last] = True
 
-    def _check_samples(self, stored: Mapped, wraps: int) -> None:
+    def _check_samples(self, stored: FileWords, wraps: int) -> None:
         """Compare the rows of blocks all over the file with these blocks, the first among them."""
         for block in sorted({round(at) for at in np.linspace(0, self.count - 1, min(self.count, _SAMPLES))}):
             (row,) = rows = self.read(block, block + 1)
@@ -113,7 +113,6 @@ class SavedRows:
             words = stored.read(begin, min(begin + BLOCK_WORDS, stored.count))
             before = int(stored.read(begin - 1, begin).view(np.int64)[0] >> 48) if block else None
             fits = carry_of(row).last_m == before and same_rows(rows, rows_of(words, carry_of(row)))
-            stored.release(begin, begin + words.size)  # of thousands of files, these are gigabytes
             if not fits:
                 raise UnfitError(f"its row {block} is not that of the file's words from {begin} on")
 

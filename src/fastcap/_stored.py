@@ -1,18 +1,16 @@
-"""The words of a trace where they are stored: mapped from a file, or in memory.
+"""The words of a trace where they are stored: in a file, or in memory.
 
-A mapped file that becomes shorter kills whoever touches what is gone. What reads through `Stored.read` asks
-the kernel for the pages first, and gets an error instead. A file is mapped without numpy, which its words need:
-importing that takes longer than everything else that opens a trace.
+Nothing of a file is mapped: a mapped file that becomes shorter, or whose disk fails, kills whoever touches what is
+gone. All words of a file come through `FileWords`, which reads them into memory of this process and raises
+an error where it cannot. No numpy is needed to open a file: importing that takes longer than all else.
 """
 
 from __future__ import annotations
 
-import errno
-import mmap
 import os
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from fastcap.errors import StreamFormatError
@@ -21,16 +19,19 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from fastcap.words import Carry
+
     Words = NDArray[np.uint64]
+    Floats = NDArray[np.float64]
 
 WORD_BYTES = 8
-PIECE_WORDS = 1 << 18
-_MADV_POPULATE_READ = 22  # Linux 5.14: read the pages now, and fail rather than kill
-_PAGE = mmap.ALLOCATIONGRANULARITY
+PIECE_WORDS = 1 << 16  # that stay in cache
+_MOST_THREADS = 2  # that decode: a capture may run on the same machine
+_WORTH_THREADS = 1 << 18  # words
 
 
 class Stored(ABC):
-    """Words in memory, or of a file: see `Mapped`.
+    """Words in memory, or of a file: see `FileWords`.
 
     Attributes
     ----------
@@ -40,27 +41,29 @@ class Stored(ABC):
 
     count: int
 
-    @property
     @abstractmethod
-    def words(self) -> Words:
-        """All words, ``(count,) uint64``, read-only where they are a file's."""
-
-    def view(self, begin: int, end: int) -> Words:
-        """Return words ``begin`` to ``end``, of which a file's may be read when they are touched."""
-        return self.words[begin:end]
-
     def read(self, begin: int, end: int) -> Words:
-        """Return words ``begin`` to ``end``, in memory."""
-        return self.words[begin:end]
-
-    def pieces(self, begin: int, end: int) -> Iterator[Words]:
-        """Yield words ``begin`` to ``end`` in pieces of at most 2 MiB; each is in memory until the next."""
-        for at in range(begin, end, PIECE_WORDS):
-            yield self.read(at, min(end, at + PIECE_WORDS))
+        """Return words ``begin`` to ``end``, ``(n,) uint64``, in memory; read-only where they are a file's."""
 
     @abstractmethod
-    def release(self, begin: int, end: int) -> None:
-        """Say that words ``begin`` to ``end`` will not be needed soon."""
+    def pieces(self, begin: int, end: int) -> Iterator[Words]:
+        """Yield words ``begin`` to ``end`` in pieces; each is valid until the next."""
+
+    @abstractmethod
+    def decode(
+        self, begin: int, end: int, phase: Floats | None, radius: Floats | None, carry: Carry | None = None
+    ) -> None:
+        """Fill phase and radius, those that are given, of words ``begin`` to ``end``; see `fastcap.words`."""
+
+    @abstractmethod
+    def check(self, end: int) -> None:
+        """Check that the words before ``end`` are still there, without reading them.
+
+        Raises
+        ------
+        StreamFormatError
+            The file became shorter.
+        """
 
 
 class InMemory(Stored):
@@ -70,17 +73,29 @@ class InMemory(Stored):
         self.count = int(words.size)
         self._words = words
 
-    @property
-    def words(self) -> Words:
-        """The array."""
-        return self._words
+    def read(self, begin: int, end: int) -> Words:
+        """Return a view of the array."""
+        return self._words[begin:end]
 
-    def release(self, begin: int, end: int) -> None:
-        """Do nothing: the array is the caller's."""
+    def pieces(self, begin: int, end: int) -> Iterator[Words]:
+        """Yield views of the array."""
+        for at in range(begin, end, PIECE_WORDS):
+            yield self._words[at : min(end, at + PIECE_WORDS)]
+
+    def decode(
+        self, begin: int, end: int, phase: Floats | None, radius: Floats | None, carry: Carry | None = None
+    ) -> None:
+        """Fill phase and radius, those that are given."""
+        _decode_into(self._words[begin:end], phase, radius, carry, threads=_threads(end - begin))
+
+    def check(self, end: int) -> None:
+        """Do nothing: they are."""
 
 
-class Mapped(Stored):
-    """Words of a file, of which memory holds what was looked at last.
+class FileWords(Stored):
+    """Words of a file, read when they are asked for and not kept.
+
+    Every method raises StreamFormatError if the file became shorter or the disk cannot read it.
 
     Parameters
     ----------
@@ -89,10 +104,12 @@ class Mapped(Stored):
     fd : int
         The file, open for reading; stays the caller's.
     offset : int
-        Byte at which its words begin.
+        Byte at which its words begin: any.
+    swapped : bool
+        The bytes of its words lie in the other order than this machine's.
     """
 
-    def __init__(self, path: str, fd: int, offset: int) -> None:
+    def __init__(self, path: str, fd: int, offset: int, *, swapped: bool = False) -> None:
         status = os.fstat(fd)
         self.path = path
         self.offset = offset
@@ -100,20 +117,9 @@ class Mapped(Stored):
         self.mtime_ns = status.st_mtime_ns
         self.device, self.inode = status.st_dev, status.st_ino
         self.count = max(0, self.file_bytes - offset) // WORD_BYTES
-        self._mapping = mmap.mmap(fd, self.file_bytes, prot=mmap.PROT_READ) if self.count else None
-
-    @property
-    def words(self) -> Words:
-        """All words, ``(count,) uint64``: a read-only view of the mapping."""
-        return self._as_stored
-
-    @cached_property
-    def _as_stored(self) -> Words:
-        import numpy as np
-
-        if self._mapping is None:
-            return np.empty(0, np.uint64)
-        return np.frombuffer(self._mapping, "<u8", self.count, self.offset).view(np.uint64)
+        self._swapped = swapped
+        self._fd = os.dup(fd)
+        weakref.finalize(self, os.close, self._fd)
 
     def is_unchanged(self) -> bool:
         """Tell whether the file is as it was opened, or has only grown."""
@@ -125,55 +131,111 @@ class Mapped(Stored):
         return same and (now.st_size > self.file_bytes or now.st_mtime_ns == self.mtime_ns)
 
     def read(self, begin: int, end: int) -> Words:
-        """Return words ``begin`` to ``end``, read into memory.
+        """Return a copy of words ``begin`` to ``end``."""
+        from fastcap._arrays import new_array
 
-        Raises
-        ------
-        StreamFormatError
-            The file became shorter, or the disk cannot read it.
-        """
-        return self._read_as_stored(begin, end)
+        words: Words = new_array(max(0, end - begin), "u8")
+        self._fill(words, begin)
+        words.flags.writeable = False
+        return words
 
-    def _read_as_stored(self, begin: int, end: int) -> Words:
-        if end > begin:
-            self._populate(begin, end)
-        return self._as_stored[begin:end]
+    def pieces(self, begin: int, end: int) -> Iterator[Words]:
+        """Yield copies of words ``begin`` to ``end``, all in the same memory."""
+        import numpy as np
 
-    def _populate(self, begin: int, end: int) -> None:
-        assert self._mapping is not None
-        needed = self.offset + end * WORD_BYTES
-        if (size := self._mapping.size()) < needed:
-            raise StreamFormatError(
-                f"{self.path}: became shorter while it was open: {size} bytes, {self.file_bytes} at first; "
-                "load it again"
+        buffer = np.empty(min(PIECE_WORDS, max(0, end - begin)), np.uint64)
+        shown = buffer[:]
+        shown.flags.writeable = False
+        for at in range(begin, end, PIECE_WORDS):
+            size = min(PIECE_WORDS, end - at)
+            self._fill(buffer[:size], at)
+            yield shown[:size]
+
+    def _fill(self, words: Words, begin: int) -> None:
+        """Read ``words`` from word ``begin`` on."""
+        left, at = words.view("u1").data, self.offset + begin * WORD_BYTES
+        while left.nbytes:
+            try:
+                got = os.preadv(self._fd, [left], at)
+            except OSError as error:
+                raise self._unreadable(error) from error
+            if not got:
+                raise self._shorter()
+            left, at = left[got:], at + got
+        if self._swapped:
+            words.byteswap(inplace=True)
+
+    def decode(
+        self, begin: int, end: int, phase: Floats | None, radius: Floats | None, carry: Carry | None = None
+    ) -> None:
+        """Fill phase and radius, those that are given, in one pass by up to two threads."""
+        outs = [out for out in (phase, radius) if out is not None]
+        if all(out.flags.carray for out in outs):
+            self._decode_whole(begin, end, phase, radius, carry)
+            return
+        at = 0
+        for words in self.pieces(begin, end):
+            part = slice(at, at + words.size)
+            _decode_into(
+                words,
+                None if phase is None else phase[part],
+                None if radius is None else radius[part],
+                carry,
             )
-        start = (self.offset + begin * WORD_BYTES) // _PAGE * _PAGE
+            at += words.size
+
+    def _decode_whole(
+        self, begin: int, end: int, phase: Floats | None, radius: Floats | None, carry: Carry | None
+    ) -> None:
+        from fastcap import _decode
+        from fastcap.words import put_state, state_of
+
+        state, threads, at = state_of(carry), _threads(end - begin), begin
+        while at < end:
+            place = self.offset + at * WORD_BYTES
+            outs = tuple(None if out is None else out[at - begin :] for out in (phase, radius))
+            given = (self._fd, place, self._swapped, end - at, outs[0], outs[1])
+            try:
+                done, *advanced = _decode.decode_file(*given, *state, threads)
+            except EOFError as error:
+                raise self._shorter() from error
+            except OSError as error:
+                raise self._unreadable(error) from error
+            at, state = at + done, (advanced[0], advanced[1])
+        put_state(carry, state)
+
+    def check(self, end: int) -> None:
+        """Check that the words before ``end`` are still there, without reading them."""
         try:
-            self._mapping.madvise(_MADV_POPULATE_READ, start, needed - start)
+            now = os.fstat(self._fd)
         except OSError as error:
-            if error.errno != errno.EINVAL:  # an older kernel: the pages come when they are touched
-                raise StreamFormatError(f"{self.path}: cannot be read: {error.strerror}") from error
+            raise self._unreadable(error) from error
+        if now.st_size < self.offset + end * WORD_BYTES:
+            raise self._shorter()
 
-    def release(self, begin: int, end: int) -> None:
-        """Let go of the pages of words ``begin`` to ``end``; they come back when they are touched."""
-        first = -(-(self.offset + begin * WORD_BYTES) // _PAGE) * _PAGE
-        last = (self.offset + end * WORD_BYTES) // _PAGE * _PAGE
-        if self._mapping is not None and last > first:
-            self._mapping.madvise(mmap.MADV_DONTNEED, first, last - first)
+    def _shorter(self) -> StreamFormatError:
+        size = os.fstat(self._fd).st_size
+        return StreamFormatError(
+            f"{self.path}: became shorter while it was open: {size} bytes, {self.file_bytes} at first; load it again"
+        )
+
+    def _unreadable(self, error: OSError) -> StreamFormatError:
+        return StreamFormatError(f"{self.path}: cannot be read: {error.strerror}")
 
 
-class Swapped(Mapped):
-    """Words of a file that were written in the other byte order; every one that is asked for is a copy."""
+def _threads(words: int) -> int:
+    """Return how many threads are worth while for so many words."""
+    return 1 if words < _WORTH_THREADS else min(_MOST_THREADS, len(os.sched_getaffinity(0)))
 
-    @property
-    def words(self) -> Words:
-        """All words, ``(count,) uint64``, swapped: as much memory as the file has data."""
-        return self.read(0, self.count)
 
-    def view(self, begin: int, end: int) -> Words:
-        """Return words ``begin`` to ``end``, read into memory."""
-        return self.read(begin, end)
+def _decode_into(
+    words: Words, phase: Floats | None, radius: Floats | None, carry: Carry | None, threads: int = 1
+) -> None:
+    from fastcap import words as fw
 
-    def read(self, begin: int, end: int) -> Words:
-        """Return words ``begin`` to ``end``, read into memory and swapped; see `Mapped.read`."""
-        return self._read_as_stored(begin, end).byteswap()
+    if phase is not None and radius is not None:
+        fw.phase_radius(words, phase, radius, carry, threads)
+    elif phase is not None:
+        fw.phase(words, phase, carry, threads)
+    elif radius is not None:
+        fw.radius(words, radius, threads)

@@ -62,12 +62,8 @@ class Stretch(msgspec.Struct, frozen=True):
 
 
 def pieces_of(trace: Trace) -> Iterator[fw.Words]:
-    """Yield a trace's words in pieces; each is let go of when the next is wanted."""
-    stored, at = trace._origin.stored, trace._begin
-    for words in stored.pieces(at, trace._end):
-        yield words
-        stored.release(at, at + words.size)
-        at += words.size
+    """Yield a trace's words in pieces; each is valid until the next."""
+    return trace._origin.stored.pieces(trace._begin, trace._end)
 
 
 class Source(Protocol):

@@ -142,7 +142,7 @@ def _spectrum(trace: Trace, gaps: Sequence[Gap], low: int, high: int, rate_hz: f
     while size >= MIN_SEGMENT:
         starts = [at for at in spread(low, high, size) if not _broken(gaps, at, at + size)]
         if starts:
-            return spectrum_of((power(fw.phase(trace.words[at : at + size])) for at in starts), size, rate_hz)
+            return spectrum_of((power(fw.phase(trace[at : at + size].words)) for at in starts), size, rate_hz)
         size //= 4
     return None
 

@@ -1,4 +1,4 @@
-"""A trace file opened: its words mapped, and what header and sidecar say of it."""
+"""A trace file opened: where its words are, and what header and sidecar say of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from fastcap._stored import Mapped, Swapped
+from fastcap._stored import FileWords
 from fastcap.errors import StreamFormatError
 from fastcap.rollovers import Rollovers, read_table
 from fastcap.sidecar import Gap, exact_gaps, load_sidecar, sidecar_path
@@ -73,8 +73,8 @@ class _Layout(msgspec.Struct, frozen=True):
     swapped: bool = False
 
 
-def open_words(path: str, payload: str | None) -> tuple[Mapped, Facts]:
-    """Map the words of ``path``; see `fastcap.trace.load`.
+def open_words(path: str, payload: str | None) -> tuple[FileWords, Facts]:
+    """Open the words of ``path``; see `fastcap.trace.load`.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def open_words(path: str, payload: str | None) -> tuple[Mapped, Facts]:
             raise StreamFormatError(f"{path}: not a regular file; name a .bin file")
         sidecar = load_sidecar(path) if os.path.lexists(sidecar_path(path)) else None
         with open(path, "rb") as file:
-            return _map(path, file, sidecar, payload)
+            return _opened(path, file, sidecar, payload)
     except FileNotFoundError as error:
         raise StreamFormatError(f"{path}: cannot be opened: {error.strerror}; {_instead(path)}") from error
     except OSError as error:
@@ -109,11 +109,11 @@ def _instead(path: str) -> str:
     return f"its capture has ended: name {whole}" if os.path.exists(whole) else "name a .bin file"
 
 
-def _map(path: str, file: BinaryIO, sidecar: _Sidecar, payload: str | None) -> tuple[Mapped, Facts]:
+def _opened(path: str, file: BinaryIO, sidecar: _Sidecar, payload: str | None) -> tuple[FileWords, Facts]:
     layout = _layout(path, file, sidecar, payload)
     header = layout.header
     v2 = header if isinstance(header, V2Header) else None
-    stored = (Swapped if layout.swapped else Mapped)(path, file.fileno(), layout.begin)
+    stored = FileWords(path, file.fileno(), layout.begin, swapped=layout.swapped)
     if stored.file_bytes < max(layout.begin, WORD_BYTES):
         least = f"its header of {layout.begin} bytes" if layout.begin else "a word"
         raise StreamFormatError(
@@ -145,7 +145,7 @@ def _map(path: str, file: BinaryIO, sidecar: _Sidecar, payload: str | None) -> t
 
 
 def _v2_facts(
-    header: V2Header, file: BinaryIO, stored: Mapped, *, captured: bool
+    header: V2Header, file: BinaryIO, stored: FileWords, *, captured: bool
 ) -> tuple[Rollovers | None, list[str]]:
     """Return what a V2 file's table tells, and in what file and header contradict each other.
 
@@ -254,7 +254,9 @@ def _start(path: str, reported: str | None, header: Header | None) -> datetime |
     return start
 
 
-def _problems(path: str, stored: Mapped, layout: _Layout, core: dict[str, Any], *, whole: bool) -> list[str]:
+def _problems(
+    path: str, stored: FileWords, layout: _Layout, core: dict[str, Any], *, whole: bool
+) -> list[str]:
     """Return the contradictions; ``whole``: data begin where the sidecar says."""
     found, report = [], core.get("fastcap:report", {})
     if layout.header is None and layout.problem and layout.begin:

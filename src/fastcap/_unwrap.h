@@ -135,15 +135,29 @@ static void *fc_work(void *argument)
     }
 }
 
-/* As fc_decode, by up to `threads` threads, this one among them; with fewer where no more can be had. */
-static void fc_decode_shared(const struct fc_level *level, const fc_word *words, size_t n, struct fc_carry *carry,
-                             double *phase, double *radius, int threads)
+/* Let `work` do a job in up to `threads` threads, this one among them; in fewer where no more can be had. */
+static void fc_run(void *(*work)(void *), void *job, int threads)
 {
     pthread_t others[FC_MOST_THREADS];
     int started = 0;
-    size_t shares = n / FC_SHARE;
+    sigset_t all, before;
     if (threads > FC_MOST_THREADS)
         threads = FC_MOST_THREADS;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the caller's threads' to take */
+    while (started < threads - 1 && pthread_create(&others[started], NULL, work, job) == 0)
+        started++;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    work(job);
+    while (started)
+        pthread_join(others[--started], NULL);
+}
+
+/* As fc_decode, by up to `threads` threads, this one among them. */
+static void fc_decode_shared(const struct fc_level *level, const fc_word *words, size_t n, struct fc_carry *carry,
+                             double *phase, double *radius, int threads)
+{
+    size_t shares = n / FC_SHARE;
     if ((size_t)threads > shares)
         threads = (int)shares;
     if (threads < 2) {
@@ -151,15 +165,7 @@ static void fc_decode_shared(const struct fc_level *level, const fc_word *words,
         return;
     }
     struct fc_job job = {level, words, n, phase, radius, PTHREAD_MUTEX_INITIALIZER, *carry, 0};
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals are the caller's threads' to take */
-    while (started < threads - 1 && pthread_create(&others[started], NULL, fc_work, &job) == 0)
-        started++;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    fc_work(&job);
-    while (started)
-        pthread_join(others[--started], NULL);
+    fc_run(fc_work, &job, threads);
     pthread_mutex_destroy(&job.lock);
     *carry = job.carry;
 }

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastcap import words as fw
+from fastcap._arrays import new_array
 from fastcap._stored import Stored
 
 if TYPE_CHECKING:
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 
-def split_into(stored: Stored, begin: int, end: int, which: int, dtype: Any) -> NDArray[Any]:
-    """Return I (0), Q (1) or M (2) of words ``begin`` to ``end``."""
-    out = np.empty(end - begin, dtype)
+def field_of(stored: Stored, begin: int, end: int, name: str) -> NDArray[Any]:
+    """Return I, Q or M of words ``begin`` to ``end``; see `fastcap.words.field`."""
+    out = new_array(end - begin, fw.FIELDS[name])
     at = 0
     for words in stored.pieces(begin, end):
-        out[at : at + words.size] = fw.split_iqm(words)[which]
+        fw.field(words, name, out[at : at + words.size])
         at += words.size
     return out
 
@@ -31,21 +32,37 @@ def split_into(stored: Stored, begin: int, end: int, which: int, dtype: Any) -> 
 def radius_into(stored: Stored, begin: int, end: int, out: Floats | None) -> Floats:
     """Fill ``out`` with the radius of words ``begin`` to ``end``; see `fastcap.words.radius`."""
     out = out_for(end - begin, out)
-    at = 0
-    for words in stored.pieces(begin, end):
-        fw.radius(words, out[at : at + words.size])
-        at += words.size
+    stored.decode(begin, end, None, out)
     return out
 
 
 def phase_into(stored: Stored, begin: int, end: int, out: Floats | None, carry: fw.Carry) -> Floats:
     """Fill ``out`` with the phase of words ``begin`` to ``end``; see `fastcap.words.phase`."""
-    at = 0
     out = out_for(end - begin, out)
-    for words in stored.pieces(begin, end):
-        fw.phase(words, out[at : at + words.size], carry)
-        at += words.size
+    stored.decode(begin, end, out, None, carry)
     return out
+
+
+def polar_into(
+    stored: Stored,
+    begin: int,
+    end: int,
+    phase_out: Floats | None,
+    radius_out: Floats | None,
+    carry: fw.Carry,
+) -> tuple[Floats, Floats]:
+    """Fill both; see `fastcap.words.phase_radius`.
+
+    Raises
+    ------
+    ValueError
+        Outputs do not fit, or overlap.
+    """
+    phase_out, radius_out = (out_for(end - begin, out) for out in (phase_out, radius_out))
+    if np.shares_memory(phase_out, radius_out):
+        raise ValueError("phase_out and radius_out overlap; give arrays of their own")
+    stored.decode(begin, end, phase_out, radius_out, carry)
+    return phase_out, radius_out
 
 
 def update_stats(stats: TraceStats, stored: Stored, begin: int, end: int, gaps: Sequence[Gap]) -> None:
@@ -69,7 +86,8 @@ def out_for(size: int, out: Floats | None) -> Floats:
         It is no writeable float64 array of this size.
     """
     if out is None:
-        return np.empty(size, np.float64)
+        made: Floats = new_array(size, np.float64)
+        return made
     if not isinstance(out, np.ndarray) or out.shape != (size,) or out.dtype != np.float64:
         kind = (
             f"{out.dtype} of shape {out.shape}" if isinstance(out, np.ndarray) else f"a {type(out).__name__}"

@@ -140,7 +140,7 @@ class VHFparser:
 
     @property
     def data(self) -> NDArray[np.uint64]:
-        """Words of the window, ``(n,) uint64``: a read-only view of the file."""
+        """Words of the window, ``(n,) uint64``: read-only: a copy."""
         return self._window.words
 
     @property

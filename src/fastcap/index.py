@@ -22,7 +22,7 @@ from fastcap._indexfile import BLOCK_WORDS, WORD_BYTES, Head, cache_path, index_
 from fastcap._indexpass import rows_from
 from fastcap._indexrows import ROW, Rows, advance, carry_of
 from fastcap._savedrows import SavedRows, UnfitError, save_rows
-from fastcap._stored import Mapped, Stored
+from fastcap._stored import FileWords, Stored
 from fastcap.rollovers import Rollovers
 
 __all__ = ["BLOCK_WORDS", "BlockIndex", "IndexResult", "build_index", "index_path"]
@@ -68,7 +68,7 @@ class BlockIndex:
         self._stored = stored
         self._path = path
         self._beside = beside and path is not None and not path.endswith(".part")
-        self._file = stored if isinstance(stored, Mapped) and path is not None else None
+        self._file = stored if isinstance(stored, FileWords) and path is not None else None
         self._rollovers = rollovers
         self._wraps = wraps
         self._lock = threading.RLock()

@@ -105,7 +105,6 @@ def find_rollovers(stored: Stored, begin: int = 0) -> Rollovers:
         words.extend((found + at).tolist())
         steps.extend(np.sign(step[found]).tolist())
         at, last = at + m.size, int(m[-1])
-        stored.release(at - m.size, at)
     return Rollovers(words, steps, 0, None)
 
 

@@ -240,13 +240,16 @@ def psd(
             f"segments of {segment} words: the longest stretch without a gap has {longest}; give at most that"
         )
     overlap = segment // 2 if overlap_words is None else whole_number(overlap_words, "overlap_words")
+    from fastcap._stretches import pieces_of
+
     welch = Welch(float(rate), segment, segment - overlap, window, detrend)
     scratch = np.empty(_PIECE_WORDS)
     for begin, end in runs:
         carry = fw.Carry()  # whole turns more or less: a constant of the stretch
-        for at in range(begin, end, _PIECE_WORDS):
-            words = trace[at : min(end, at + _PIECE_WORDS)].words
-            welch.update(fw.phase(words, scratch[: words.size], carry))
+        for words in pieces_of(trace[begin:end]):
+            for at in range(0, words.size, _PIECE_WORDS):
+                part = words[at : at + _PIECE_WORDS]
+                welch.update(fw.phase(part, scratch[: part.size], carry))
         welch.gap()
     return welch.result()
 

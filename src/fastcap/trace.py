@@ -1,4 +1,4 @@
-"""A recorded trace: its words mapped, not read; I, Q, M, radius and phase of any window on demand.
+"""A recorded trace: nothing is read but what is asked for; I, Q, M, radius and phase of any window on demand.
 
 Word index and time part where words were lost: word k of the recording, lost ones counted, was sampled at
 start + k/rate. `Trace.window` goes by time, slices go by the words that are there. Phase is unwrapped from
@@ -94,7 +94,7 @@ class Trace(TraceFacts):
         if facts.path is None:
             import numpy as np
 
-            words = np.ascontiguousarray(self._origin.stored.words)
+            words = np.ascontiguousarray(self._origin.stored.read(0, self._origin.words))
             return _from_memory, (words, facts, self._begin, self._end)
         name = os.path.abspath(facts.path)
         return _from_file, (name, facts.payload, self._origin.words, self._begin, self._end)
@@ -145,34 +145,52 @@ class Trace(TraceFacts):
 
     @property
     def words(self) -> Words:
-        """The words, ``(n,) uint64``: a read-only view of the file. Do not truncate the file under it.
+        """The words, ``(n,) uint64``, read-only: read from the file now.
 
-        Of a V2 file in the other byte order: a copy.
+        Of more than 1 GiB nothing is read before it is indexed, and then only that; see
+        `fastcap._lazywords.LazyWords`. ``tr[a:b].words`` reads what it gives.
         """
-        return self._origin.stored.view(self._begin, self._end)
+        from fastcap._lazywords import words_of
+
+        return words_of(self._origin.stored, self._begin, self._end)
 
     def i(self) -> NDArray[np.int32]:
         """Return I, ``(n,) int32``, ADC counts."""
-        return self._field(0, "i4")
+        return self._field("i")
 
     def q(self) -> NDArray[np.int32]:
         """Return Q, ``(n,) int32``, ADC counts."""
-        return self._field(1, "i4")
+        return self._field("q")
 
     def m(self) -> NDArray[np.int16]:
         """Return M, ``(n,) int16``: whole turns modulo 2**16, as they are in the words."""
-        return self._field(2, "i2")
+        return self._field("m")
 
-    def _field(self, which: int, dtype: str) -> NDArray[Any]:
-        from fastcap._values import split_into
+    def _field(self, name: str) -> NDArray[Any]:
+        from fastcap._values import field_of
 
-        return split_into(self._origin.stored, self._begin, self._end, which, dtype)
+        return field_of(self._origin.stored, self._begin, self._end, name)
 
     def radius(self, out: Floats | None = None) -> Floats:
         """Return the radius, ``(n,) float64``, ADC counts, into ``out`` if given."""
         from fastcap._values import radius_into
 
         return radius_into(self._origin.stored, self._begin, self._end, out)
+
+    def polar(
+        self, phase_out: Floats | None = None, radius_out: Floats | None = None
+    ) -> tuple[Floats, Floats]:
+        """Return `phase` and `radius`, to the last bit, in one pass over the words.
+
+        Parameters
+        ----------
+        phase_out, radius_out : (n,) float64, optional
+            Filled and returned: turns, ADC counts; made if not given.
+        """
+        from fastcap._values import polar_into
+
+        carry = self._origin.index.carry_before(self._begin)
+        return polar_into(self._origin.stored, self._begin, self._end, phase_out, radius_out, carry)
 
     def phase(self, out: Floats | None = None, *, rate: str | float | Fraction | None = None) -> Any:
         """Return the phase in turns, unwrapped from the first word of the file.
@@ -281,7 +299,7 @@ def _from_file(path: str, payload: str | None, words: int, begin: int, end: int)
 
 
 def load(path: str | bytes | os.PathLike[str], *, payload: str | None = None) -> Trace:
-    """Open a recorded file; it is mapped, so this is quick whatever its size.
+    """Open a recorded file; nothing but its header is read, so this is quick whatever its size.
 
     Parameters
     ----------

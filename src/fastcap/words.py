@@ -29,7 +29,7 @@ ROW = np.dtype(
     + [(f"{what}_{sum_}", "<f8") for what in ("phase", "radius") for sum_ in ("min", "max", "mean", "m2")]
 )
 assert ROW.itemsize == ROW_BYTES
-_COUNTS: dict[str, Any] = {"i": np.int32, "q": np.int32, "m": np.int16}
+FIELDS: dict[str, Any] = {"i": np.int32, "q": np.int32, "m": np.int16}
 
 
 class Carry(msgspec.Struct):
@@ -67,7 +67,7 @@ def split_iqm(
     check_words(words)
     i, q, m = (
         out_for(words, given, name, kind)
-        for given, (name, kind) in zip((i, q, m), _COUNTS.items(), strict=True)
+        for given, (name, kind) in zip((i, q, m), FIELDS.items(), strict=True)
     )
     check_apart(words, i, q, m)
     for piece, outs in pieces(words, i, q, m):
@@ -93,12 +93,12 @@ def field(words: Words, name: str, out: NDArray[Any] | None = None) -> NDArray[A
         There is no such field, shapes or types differ, or arrays overlap. ``out`` is unchanged.
     """
     check_words(words)
-    if name not in _COUNTS:
-        raise ValueError(f"there is no field {name!r} of a word; give one of {', '.join(_COUNTS)}")
-    out = out_for(words, out, "out", _COUNTS[name])
+    if name not in FIELDS:
+        raise ValueError(f"there is no field {name!r} of a word; give one of {', '.join(FIELDS)}")
+    out = out_for(words, out, "out", FIELDS[name])
     check_apart(words, out)
     for piece, (part,) in pieces(words, out):
-        _decode.split(piece, *(part if which == name else None for which in _COUNTS))
+        _decode.split(piece, *(part if which == name else None for which in FIELDS))
     return out
 
 
@@ -153,10 +153,10 @@ def phase(words: Words, out: Floats | None = None, carry: Carry | None = None, t
     check_words(words)
     out = out_for(words, out, "out", np.float64)
     check_apart(words, out)
-    state = _state(carry)
+    state = state_of(carry)
     for piece, (part,) in pieces(words, out):
         state = _decode.decode(piece, part, None, *state, threads)
-    _put_state(carry, state)
+    put_state(carry, state)
     return out
 
 
@@ -189,10 +189,10 @@ def phase_radius(
     phase_out = out_for(words, phase_out, "phase_out", np.float64)
     radius_out = out_for(words, radius_out, "radius_out", np.float64)
     check_apart(words, phase_out, radius_out)
-    state = _state(carry)
+    state = state_of(carry)
     for piece, (phase_part, radius_part) in pieces(words, phase_out, radius_out):
         state = _decode.decode(piece, phase_part, radius_part, *state, threads)
-    _put_state(carry, state)
+    put_state(carry, state)
     return phase_out, radius_out
 
 
@@ -205,10 +205,10 @@ def advance(carry: Carry, words: Words) -> None:
         ``words`` is no one-dimensional array of uint64. ``carry`` is unchanged.
     """
     check_words(words)
-    state = _state(carry)
+    state = state_of(carry)
     for piece, _ in pieces(words):
         state = _decode.decode(piece, None, None, *state)
-    _put_state(carry, state)
+    put_state(carry, state)
 
 
 def index_rows(words: Words, carry: Carry) -> Rows:
@@ -235,13 +235,13 @@ def index_rows(words: Words, carry: Carry) -> Rows:
     check_words(words)
     rows = np.empty(-(-words.size // BLOCK_WORDS), ROW)
     raw = rows.view(np.uint8)
-    state = _state(carry)
+    state = state_of(carry)
     step = max(1, words.size) if words.flags.c_contiguous else BLOCK_WORDS
     for at in range(0, words.size, step):
         block = np.ascontiguousarray(words[at : at + step])
         first, last = at // BLOCK_WORDS, -(-(at + block.size) // BLOCK_WORDS)
         state = _decode.index_rows(block, raw[first * ROW_BYTES : last * ROW_BYTES], *state)
-    _put_state(carry, state)
+    put_state(carry, state)
     return rows
 
 
@@ -281,14 +281,15 @@ def encode(phase_turns: Floats, radius: Floats | float) -> Words:
     return bits.view(np.uint64)
 
 
-def _state(carry: Carry | None) -> tuple[int, int]:
+def state_of(carry: Carry | None) -> tuple[int, int]:
     """Return a rollover state as the kernels take it."""
     if carry is None:
         return 0, _decode.NO_M
     return carry.wraps, _decode.NO_M if carry.last_m is None else carry.last_m
 
 
-def _put_state(carry: Carry | None, state: tuple[int, int]) -> None:
+def put_state(carry: Carry | None, state: tuple[int, int]) -> None:
+    """Set a rollover state to what the kernels returned."""
     if carry is not None:
         carry.wraps = state[0]
         carry.last_m = None if state[1] == _decode.NO_M else state[1]
