@@ -175,18 +175,17 @@ def test_folder_with_a_sweep_is_not_used_by_accident(tmp_path):
 
 def test_resumed_sweep_records_only_what_is_not_done(tmp_path):
     board = failing_board(tmp_path)
-    stopped = run(
-        board, Device(), [0, 1, 2, 3], tmp_path / "s", analyse=first_words, stop_when=lambda row: True
-    )
-    assert 1 <= stopped.done < 4
+    values = list(range(24))  # more than are recorded while the first is analysed, however busy the machine
+    stopped = run(board, Device(), values, tmp_path / "s", analyse=first_words, stop_when=lambda row: True)
+    assert 1 <= stopped.done < len(values)
     assert "not recorded yet" in stopped.failed.values()
     done = stopped.done
     device = Device()
-    res = run(board, device, [0, 1, 2, 3], tmp_path / "s", analyse=first_words, resume=True)
+    res = run(board, device, values, tmp_path / "s", analyse=first_words, resume=True)
 
     assert res.complete
-    assert runs(tmp_path) == 4
-    assert device.history == [0, *range(done, 4)]
+    assert runs(tmp_path) == len(values)
+    assert device.history == [0, *range(done, len(values))]
 
 
 def test_changed_plan_is_refused_with_the_difference(tmp_path):
