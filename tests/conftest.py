@@ -22,11 +22,24 @@ from tools import cgroup as _cgroup
 from tools import faultfs as _faultfs
 from tools import loopdisk as _loopdisk
 from tools import netdisk as _netdisk
+from tools.isolation import can_isolate, isolate
 from tools.lifetime import leftovers
+
+WORKERS_PER_CORE = 2  # many tests wait: for a stall, a process, a disk
 
 # Ignored under nohup and in a shell's background: what the tests start would inherit that.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One process where workers cannot be kept apart."""
+    return WORKERS_PER_CORE * len(os.sched_getaffinity(0)) if can_isolate() else 0
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):
+        isolate()
 
 
 @pytest.hookimpl(tryfirst=True)
