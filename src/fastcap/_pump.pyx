@@ -131,7 +131,7 @@ cdef class Reader:
         self._source(fd, recording, word_bytes, can_wait, gather_s, replay_bytes_per_s)
         cdef uint64_t start = (fc_load(&c.head) + 4095) & ~<uint64_t>4095
         fc_store32(&c.mode, FC_STORE)
-        c.first_ns = c.last_ns = c.pipe_full_ns = c.reads = 0
+        c.first_ns = c.last_ns = c.pipe_full_ns = c.reads = c.quiet_ns = 0
         c.pipe_bytes = pipe_bytes
         c.rec_start = start
         fc_store(&c.head, start)
@@ -222,6 +222,7 @@ cdef class Reader:
         """Wait up to a tick for the source; 1: it can be read, 2: not yet, -1: a message waits, -2: failed."""
         cdef pollfd fds[2]
         cdef int rc
+        cdef uint64_t since = fc_now_ns()
         fds[0].fd = self.fd
         fds[0].events = POLLIN
         fds[1].fd = self.control_fd
@@ -236,6 +237,8 @@ cdef class Reader:
             return -1
         if rc == 0:
             self.empty_ns = fc_now_ns()
+            # a wait that took longer than it was to take is no silence of the source: this process was stopped
+            self.ring.c.quiet_ns += min(self.empty_ns - since, <uint64_t>(2 * TICK_MS * 1000000))
         return 1 if rc > 0 and fds[0].revents else 2
 
     cdef int _nap(self, uint64_t ns) noexcept nogil:
@@ -314,6 +317,7 @@ cdef class Reader:
         if n <= 0:
             return self._no_bytes(n)
         now = fc_now_ns()
+        c.quiet_ns = 0
         self.replayed += n
         self._account(n, now)
         c.last_ns = now
@@ -404,6 +408,7 @@ cdef class Reader:
         if n <= 0:
             return self._no_bytes(n)
         fc_drop_add(c, n)
+        c.quiet_ns = 0
         self.last_read_ns = c.last_ns = fc_now_ns()
         return 1
 

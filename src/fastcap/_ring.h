@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 #define FC_MAGIC 0x31676e6972706366ULL /* "fcpring1" */
-#define FC_LAYOUT 3u
+#define FC_LAYOUT 4u
 #define FC_PAGE 4096u
 #define FC_SLOTS 24u          /* futex bits 8..31 name them */
 #define FC_DROPS 1024u
@@ -94,6 +94,7 @@ typedef struct {
     uint64_t pipe_bytes;            /* reader: capacity of the pipe that was got, 0: no pipe */
     uint64_t reads;                 /* reader: read(2) calls that brought bytes */
     uint64_t grown;                 /* reader: positions from here on use the whole capacity; FC_NEVER: none yet */
+    uint64_t quiet_ns;              /* reader: time it has waited in vain for the source since the latest bytes */
 
     FC_ALIGNED uint64_t framed;     /* splitter */
     uint64_t events;                /* splitter: committed bytes of the event log */

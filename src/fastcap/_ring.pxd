@@ -49,6 +49,7 @@ cdef extern from "_ring.h" nogil:
         uint64_t first_ns
         uint64_t last_ns
         uint64_t pipe_full_ns
+        uint64_t quiet_ns
         uint64_t pipe_bytes
         uint64_t reads
         uint64_t grown

@@ -273,7 +273,7 @@ cdef class Ring:
             "start": fc_load(&self.c.rec_start), "end": fc_load(&self.c.rec_end),
             "dropping": fc_load32(&self.c.mode) == FC_DROP, "drops": fc_load(&self.c.ndrops),
             "first_ns": fc_load(&self.c.first_ns), "last_ns": fc_load(&self.c.last_ns),
-            "pipe_full_ns": fc_load(&self.c.pipe_full_ns), "pipe_bytes": fc_load(&self.c.pipe_bytes),
+            "quiet_ns": fc_load(&self.c.quiet_ns), "pipe_full_ns": fc_load(&self.c.pipe_full_ns), "pipe_bytes": fc_load(&self.c.pipe_bytes),
             "reads": fc_load(&self.c.reads),
         }
 

@@ -47,6 +47,7 @@ _KEYS: dict[str, dict[str, check.Check]] = {
         "analyse_memory": check.positive(parse_size),
         "analyse_lossless": check.switch,
         "realtime": check.switch,
+        "source_timeout": check.at_least_0(parse_duration_s),
         "on_full": check.one_of("drop", "wait"),
         "name": check.text,
     },

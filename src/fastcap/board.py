@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastcap import spec as _spec
 from fastcap.capture import Capture
+from fastcap.errors import SourceError
 from fastcap.ringsize import checked_ring_bytes
 from fastcap.session import Session
 from fastcap.sources import SourceSpec, check_startable, resolve_source
@@ -86,6 +87,7 @@ class Board:
         checksum: str = "sha256",
         fsync_every: int | str | None = None,
         on_full: str | None = None,
+        source_timeout: str | float | None = None,
         check_first: bool = False,
         analyse_timeout: str | float | None = _spec.ANALYSE_TIMEOUT,
         analyse_memory: int | str | None = None,
@@ -128,6 +130,10 @@ class Board:
             Run the live statistics even without ``analyse``.
         on_full : {"drop", "wait"}, optional
             What to do when the ring is full.
+        source_timeout : str or number, optional
+            How long the source may give no byte, or not exit after its last one, before it is ended; 0: for ever.
+            Default: 7 s, or what 256 KiB take at the source's rate if that is longer; for ever for files and
+            standard input.
         check_first : bool
             Look at the destination before the source starts, however long that takes.
         stalls : sequence of (at_s, for_s)
@@ -139,18 +145,28 @@ class Board:
             A length, size or option makes no sense; nothing was started.
         ConfigError, SourceError, SinkError, RingError
             The recording could not begin, or (with ``wait``) not be completed.
+        SourceError
+            The source was silent, and was ended. What came before is kept: the error's ``capture`` is what would
+            have been returned.
         """
         message, fds = _spec.recording(
             self.source, length=length, samples=samples, to=to, meta=meta or {}, name=name, split=split,
             analyse=analyse, checksum=checksum, fsync_every=fsync_every, on_full=on_full,
             check_first=check_first, statistics=statistics, stalls=stalls, analyse_timeout=analyse_timeout,
-            analyse_memory=analyse_memory, analyse_lossless=analyse_lossless,
+            analyse_memory=analyse_memory, analyse_lossless=analyse_lossless, source_timeout=source_timeout,
             ring_bytes=self.ring_bytes(fsync_every),
         )  # fmt: skip
         capture = self.begin(message, fds)
-        if wait:
-            return capture.wait()
-        capture.recording.wait_for(lambda: capture.sampled)
+        try:
+            if wait:
+                capture.wait()
+            else:
+                capture.recording.wait_for(lambda: capture.sampled)
+            if capture.recording.silent is not None:
+                raise SourceError(f"{capture.recording.silent}; what came before is kept")
+        except SourceError as error:
+            error.capture = capture
+            raise
         return capture
 
     def begin(self, message: dict[str, Any], fds: Sequence[int] = ()) -> Capture:
@@ -182,6 +198,7 @@ class Board:
         length: str | float | None = None,
         meta: Mapping[str, str] | None = None,
         checksum: str = "sha256",
+        source_timeout: str | float | None = None,
     ) -> Iterator[Stream]:
         """Yield a `Stream` of live blocks; the source runs until its end, ``length``, or the end of the block.
 
@@ -193,6 +210,8 @@ class Board:
             Also write to this destination, as `record` does.
         on_overrun : {"raise", "mark"}
             What to do when this consumer was passed: raise `OverrunError`, or mark the next block.
+        source_timeout : str or number, optional
+            As for `record`. The stream's blocks end with a `SourceError` then.
 
         Raises
         ------
@@ -203,7 +222,7 @@ class Board:
 
         message, fds = _spec.recording(
             self.source, length=length, to=save if save is not None else "none", meta=meta or {}, checksum=checksum,
-            ring_bytes=self.ring_bytes(), live=True,
+            ring_bytes=self.ring_bytes(), live=True, source_timeout=source_timeout,
         )  # fmt: skip
         check_startable(self.source)
         session = self.open_session(message)

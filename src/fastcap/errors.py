@@ -6,6 +6,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from fastcap.capture import Capture
+
 
 class FastcapError(Exception):
     """Base of all errors of this package. The message names the thing, the value and the remedy."""
@@ -20,7 +22,15 @@ class StreamFormatError(FastcapError):
 
 
 class SourceError(FastcapError):
-    """The board, its program or an input could not be used, or is in use by somebody else."""
+    """The board, its program or an input could not be used, was silent, or is in use by somebody else.
+
+    Attributes
+    ----------
+    capture : Capture or None
+        What came of the recording that the source failed in; None where none had begun.
+    """
+
+    capture: Capture | None = None
 
 
 class RingError(FastcapError):

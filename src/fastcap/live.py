@@ -267,7 +267,7 @@ class Stream:
         OverrunError
             With ``on_overrun="raise"``: this consumer was passed. Calling again goes on behind the loss.
         SourceError
-            Nothing came for ``timeout_s``.
+            Nothing came for ``timeout_s``, or the source was ended for its silence.
         """
         while True:
             self._retire()
@@ -277,6 +277,8 @@ class Stream:
             size = (upto - self._position) // 8 * 8
             if size == 0:
                 if self._end is not None and upto == self._end:
+                    if self.recording.silent is not None:
+                        raise SourceError(self.recording.silent)
                     return
                 continue
             view = self.slot.view(self._position, size)

@@ -40,6 +40,7 @@ class Recording:
         self.outputs: list[Message] = []
         self.live: Message | None = None
         self.warnings: list[str] = []
+        self.silent: str | None = None  # the source was ended for its silence: in words
         self.windows_begun: dict[str, int] = {}  # first word of each, by name
         self.windows_ended: set[str] = set()
 
@@ -193,6 +194,9 @@ class Session:
             r.warnings.append(message["text"])
         elif op == "done":
             r.reports, r.outputs, r.sampled, r.done = message["reports"], message["outputs"], True, True
+        elif op == "silent":
+            r.silent = message["text"]
+            r.warnings.append(message["text"])
         elif op == "failed":
             r.error = getattr(errors, message["error"])(message["text"])
         elif op == "output":

@@ -24,6 +24,8 @@ from fastcap.units import parse_duration_s, parse_size
 SKIP_WORDS = 12_000  # the board's start-up transient
 ANALYSE_TIMEOUT = "10min"
 PIPE_MAX = "/proc/sys/fs/pipe-max-size"
+SOURCE_TIMEOUT_S = 7.0
+SOURCE_BUFFER_BYTES = 1 << 18  # what a program's standard output may hold back until it writes
 
 
 def size(value: int | str | None) -> int | None:
@@ -150,6 +152,30 @@ def _length(source: SourceSpec, length: Any, samples: int | None) -> tuple[int |
     return None, seconds
 
 
+def _source_timeout(value: Any, source: SourceSpec) -> dict[str, float] | None:
+    """Return how long the source may be silent: the more of a time and of what a buffer takes to fill; None: for ever.
+
+    Parameters
+    ----------
+    value : str, number or None
+        0: for ever. None: what the configuration says; else 7 s, or what 256 KiB take at the source's rate if that
+        is longer, for what is run here; for ever for files and standard input.
+
+    Raises
+    ------
+    ValueError
+        It is not a time.
+    """
+    if value is None:
+        value = source.options.get("source_timeout")
+    if value is None:
+        if source.argv is None:
+            return None
+        return {"seconds": SOURCE_TIMEOUT_S, "buffer_bytes": SOURCE_BUFFER_BYTES}
+    seconds = float(parse_duration_s(value))
+    return {"seconds": seconds, "buffer_bytes": 0} if seconds else None
+
+
 def _open_source(source: SourceSpec) -> list[int]:
     """Return the descriptor to hand over for a source that is no command."""
     if source.kind == "file":
@@ -170,7 +196,7 @@ def recording(
     checksum: str = "sha256", fsync_every: Any = None, on_full: str | None = None, check_first: bool = False,
     statistics: bool = False, stalls: Sequence[tuple[float, float]] = (), ring_bytes: int, live: bool = False,
     analyse_timeout: Any = ANALYSE_TIMEOUT, analyse_memory: Any = None, analyse_lossless: bool = True,
-    endless: bool = False, later: Sequence[str] = (),
+    endless: bool = False, later: Sequence[str] = (), source_timeout: Any = None,
 ) -> tuple[dict[str, Any], list[int]]:  # fmt: skip
     """Return the ``record`` message and the descriptors that go with it (the caller's to close).
 
@@ -218,7 +244,7 @@ def recording(
         "label": source.label, "command": list(source.argv) if source.argv else [source.label],
         "word_bytes": 8, "header": header, "rate": _pair(rate), "max_words": max_words,
         "max_seconds": _pair(max_seconds), "split_seconds": _pair(split_s), "windows": None,
-        "can_wait": can_wait,
+        "can_wait": can_wait, "source_timeout": _source_timeout(source_timeout, source),
         "replay_bytes_per_s": float(source.replay_rate_hz * 8) if source.replay_rate_hz else 0.0,
         "gather_s": LIVE_GATHER_S if live else GATHER_S,
         "pipe_bytes": pipe_bytes(), "ring_bytes": ring_bytes, "sink": sink,

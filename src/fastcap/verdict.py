@@ -131,9 +131,14 @@ def _file_error(report: Report) -> str | None:
     return error
 
 
+def _source_ended(report: Report) -> str | None:
+    ended = report["source"].get("ended")
+    return f"the source was ended: {ended}" if ended else None
+
+
 def _source_status(report: Report) -> str | None:
     source = report["source"]
-    if not source["exit_status"]:
+    if not source["exit_status"] or source.get("ended"):
         return None
     tail = (source["stderr_tail"] or "").strip().splitlines()
     return f"the source ended with status {source['exit_status']}" + (f" ({tail[-1]})" if tail else "")
@@ -158,6 +163,7 @@ _SHORTFALLS: tuple[Callable[[Report], str | None], ...] = (
     _file_error,
     _header,
     _read_error,
+    _source_ended,
     _source_status,
     _odd,
 )

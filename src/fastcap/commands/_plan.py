@@ -10,6 +10,10 @@ from typing import Any
 from fastcap.ringsize import survives_s
 from fastcap.units import format_duration, format_rate, format_rate_hz, format_size
 
+_CUT_BY = {
+    "clock": "by the clock, for the rate is not known",
+    "word or clock": "to the exact word if the stream's header tells the rate, else by the clock",
+}
 _TYPICAL_BYTES_PER_S = 16e6  # the board at 2 MHz
 Message = dict[str, Any]
 
@@ -29,6 +33,7 @@ def plan_of(message: Message, runs: int = 1) -> dict[str, Any]:
         "sample_rate_hz": None if rate is None else float(rate),
         "words": words,
         "duration_s": None if duration is None else float(duration),
+        "cut_by": _cut_by(message),
         "bytes": None if words is None else words * 8,
         "runs": runs,
         "split_s": float(Fraction(*message["split_seconds"])) if message["split_seconds"] else None,
@@ -39,10 +44,26 @@ def plan_of(message: Message, runs: int = 1) -> dict[str, Any]:
         "survives_stall_s": survives_s(message["ring_bytes"], sink["fsync_every"], bytes_per_s)
         if sink and bytes_per_s
         else None,
+        "source_timeout_s": _source_timeout_s(message, rate),
         "on_full": "wait" if message["can_wait"] else "drop",
         "checksum": None if sink is None else sink["checksum"],
         "meta": message["meta"],
     }
+
+
+def _cut_by(message: Message) -> str | None:
+    """Return what a length is measured by: words, or the clock where no rate is known; None: there is no length."""
+    if message["max_words"] or not message["max_seconds"]:
+        return "word" if message["max_words"] else None
+    return "clock" if message["header"] == "no" else "word or clock"
+
+
+def _source_timeout_s(message: Message, rate: Fraction | None) -> float | None:
+    """Return how long the source may be silent, as far as its rate is known; None: for ever."""
+    timeout = message["source_timeout"]
+    if timeout is None:
+        return None
+    return float(max(timeout["seconds"], timeout["buffer_bytes"] / float(rate * 8) if rate else 0.0))
 
 
 def plan_lines(plan: dict[str, Any]) -> list[str]:
@@ -67,12 +88,16 @@ def _length(plan: dict[str, Any]) -> str:
         parts.append(f"{words:,} words")
     if duration is not None:
         parts.append(format_duration(duration))
+        if plan["cut_by"] != "word":
+            parts.append(_CUT_BY[plan["cut_by"]])
     if not parts:
         parts.append("until the source ends")
     if rate is not None:
         parts.append(f"at {format_rate_hz(rate)} ({format_rate(rate * 8)})")
     if plan["split_s"] is not None:
         parts.append(f"a new file every {format_duration(plan['split_s'])}")
+    if plan["source_timeout_s"] is not None:
+        parts.append(f"ended if silent for {format_duration(plan['source_timeout_s'])}")
     return ", ".join(parts) + (f"; {plan['runs']} times" if plan["runs"] > 1 else "")
 
 

@@ -37,6 +37,9 @@ Exit status: 0 complete, nothing lost; 1 failed; 2 wrong usage; 3 finished, but 
 @click.option("--split", metavar="T", help="Start a new file every T.")
 @click.option("--ring", metavar="SIZE", help="Memory that bears the destination's stalls (1GiB).")
 @click.option("--on-full", type=click.Choice(["drop", "wait"]), help="What to do when the ring is full.")
+@click.option(
+    "--source-timeout", metavar="T", help="End a source that is silent for so long (default 7s; 0: never)."
+)
 @click.option("--analyse", metavar="MODULE:FUNCTION", help="Call FUNCTION with the trace; report its result.")
 @click.option("--plot", metavar="[PNG]", help="Draw it; default: NAME.png beside the file.")
 @click.option("--meta", metavar="K=V", multiple=True, help="Note this in name, sidecar and report.")

@@ -17,6 +17,7 @@ from fastcap.ringsize import SHM
 from fastcap.units import format_duration, format_size
 
 _WORD_BYTES = 8
+_SILENT_S = 2.0  # shorter pauses are a program's buffer that fills
 
 
 @click.command(epilog="Example:  fastcap status --json")
@@ -62,6 +63,7 @@ def _recording(recording: dict[str, Any]) -> dict[str, Any]:
         **{key: recording.get(key) for key in keys},
         "words_lost": lost // _WORD_BYTES,
         "stalled_s": recording.get("stalled_s"),
+        "silent_s": recording.get("silent_s"),
         "trouble": recording.get("trouble"),
     }
 
@@ -158,6 +160,8 @@ def _described(recording: dict[str, Any]) -> str:
     parts.append(f"backlog {format_size(recording['backlog_bytes'])}, lost {recording['words_lost']} words")
     if recording["stalled_s"]:
         parts.append(f"destination stalls for {format_duration(recording['stalled_s'])}")
+    if (recording["silent_s"] or 0) >= _SILENT_S:
+        parts.append(f"source silent for {format_duration(recording['silent_s'])}")
     if recording["trouble"]:
         parts.append(str(recording["trouble"]))
     return ", ".join(parts)

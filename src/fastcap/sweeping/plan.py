@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 
 PLAN, RESULTS, JOURNAL = "plan.json", "results.npz", "journal.jsonl"
 FIFO = "50ms"
-RECORD_OPTIONS = ("length", "samples", "checksum", "fsync_every", "analyse_timeout", "analyse_memory")
+RECORD_OPTIONS = (
+    "length",
+    "samples",
+    "checksum",
+    "fsync_every",
+    "analyse_timeout",
+    "analyse_memory",
+    "source_timeout",
+)
 Analyse = str | Callable[..., Mapping[str, Any]] | None
 
 

@@ -64,6 +64,7 @@ _KEYS: dict[str, dict[str, check.Check]] = {
     "record": {
         "length": _DURATION, "samples": check.whole(1), "checksum": check.one_of("sha256", "none"),
         "fsync_every": _SIZE, "analyse_timeout": _DURATION, "analyse_memory": _SIZE,
+        "source_timeout": check.at_least_0(parse_duration_s),
         "repeats": check.whole(1), "retries": check.whole(0), "retry": check.one_of("now", "end"),
         "verify": check.one_of("size", "read"), "gapless": check.switch, "fifo": check.at_least_0(parse_duration_s),
     },

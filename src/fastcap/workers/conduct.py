@@ -20,6 +20,7 @@ from fastcap.workers.children import Source, Worker
 from fastcap.workers.hearing import Hearing
 from fastcap.workers.recording import DONE, FAILED, PREPARING, RUNNING, SAMPLED, Recording
 from fastcap.workers.replace import Replacer
+from fastcap.workers.timelimits import TimeLimits
 from fastcap.workers.turns import Turns
 from fastcap.workers.windows import WindowDesk
 
@@ -66,6 +67,7 @@ class Conductor:
         self.hearing = Hearing(self)
         self.windows = WindowDesk(self)
         self.turns = Turns(self)
+        self.limits = TimeLimits(self)
         self.lock: Any = None
         self.refused: list[str] = []
         self._waits_for_slots = False
@@ -143,6 +145,7 @@ class Conductor:
             "max_words",
             "max_seconds",
             "split_seconds",
+            "whole_words",
             "windows",
             "can_wait",
         )
@@ -220,6 +223,7 @@ class Conductor:
             os.close(r.source_stdout)
             r.source_stdout = -1
             self._watch_source(r, r.source)
+        self.limits.watch(r)
         self.s.loop.later(WARM_S, self.warm_up)
         if r.stopped_why:
             self.end_source(r)
@@ -274,14 +278,31 @@ class Conductor:
             else:
                 self.end_source(r)
 
-    def end_source(self, r: Recording) -> None:
-        """Stop reading, and the source: SIGTERM to its group, SIGKILL if it will not."""
-        self.s.ring.stop_reading(r.id)
+    def conclude(self, r: Recording, ended: str) -> None:
+        """End a recording here and now, as was asked for: it is complete with the last whole word that has come."""
+        r.stopped_why, r.source_ended = "stopped", ended
+        r.spec["whole_words"] = True
+        self.s.tell(self.splitter, {"op": "whole_words", "recording": r.id})
+        self.end_source(r)
+
+    def end_source(self, r: Recording, *, reads_on: bool = False) -> None:
+        """Stop reading, and the source: SIGTERM to its group, SIGKILL if it will not.
+
+        ``reads_on``: what it gives until it has ended is read, for as long as it has to end by itself.
+        """
         source = r.source
-        if source is None or r.source_gone:
+        if source is None or not reads_on:
+            self.s.ring.stop_reading(r.id)
+        if source is None:
             return
-        source.signal_group(signal.SIGTERM)
-        self.s.loop.later(TERM_S, lambda: source.signal_group(signal.SIGKILL))
+        if not r.source_gone:
+            source.signal_group(signal.SIGTERM)
+        self.s.loop.later(TERM_S, lambda: self._force_end(r, source))
+
+    def _force_end(self, r: Recording, source: Source) -> None:
+        source.signal_group(signal.SIGKILL)
+        if r.eof is None:  # what it started, and we cannot reach, may hold the pipe open
+            self.s.ring.stop_reading(r.id)
 
     def fail(self, r: Recording, error: str, text: str) -> None:
         """End a recording with an error; what never began leaves nothing behind."""
@@ -340,7 +361,7 @@ class Conductor:
         r.state = SAMPLED
         self._release()
         assert r.ended is not None
-        if r.ended["bytes"] == 0 and r.word_bytes > 1 and not r.interrupted:
+        if r.ended["bytes"] == 0 and r.word_bytes > 1 and r.stopped_why not in ("interrupted", "stopped"):
             self.fail(r, "SourceError", r.without_a_byte())
             return
         self.s.say({"op": "sampled", "recording": r.id})

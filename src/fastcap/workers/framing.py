@@ -35,6 +35,7 @@ class Framing:
     message : dict
         ``recording``, ``word_bytes``, ``header`` ("yes", "no", "auto"), ``rate`` ([numerator, denominator] or
         None), ``max_words`` or None, ``max_seconds`` and ``split_seconds`` ([numerator, denominator] or None),
+        ``whole_words`` (true: bytes behind the last whole word are left out at the end),
         ``windows`` (None, or those asked for so far: see `fastcap.workers.marks`).
     start : int
         Ring position of the recording's first byte.
@@ -44,6 +45,7 @@ class Framing:
         self.recording: int = message["recording"]
         self.word_bytes: int = message["word_bytes"]
         self.start = start
+        self.whole_words = bool(message.get("whole_words"))
         self.header_known = message["header"] == "no"
         self._auto = message["header"] == "auto"
         self.header_bytes = 0
@@ -217,6 +219,12 @@ class Framing:
                 self.marks.restore(event)
 
     # -- the end -------------------------------------------------------------------------------------
+
+    def end_of(self, end: int) -> int:
+        """Return where a recording ends of which the last byte that was read stands before ``end``."""
+        if not self.whole_words or end < self.data_start:
+            return end
+        return end - (end - self.data_start) % self.word_bytes
 
     def summary(self, end: int) -> dict[str, Any]:
         """Return the END event's payload for a recording that ends at position ``end``."""

@@ -68,7 +68,10 @@ class Recording:
         self.reading = False
         self.eof: dict[str, Any] | None = None
         self.end_state: dict[str, int] | None = None
-        self.stopped_why: str | None = None  # "interrupted", "cut", "failed": why we ended it ourselves
+        # why we ended it ourselves: "interrupted", "stopped" (as asked for), "cut", "silent", "failed"
+        self.stopped_why: str | None = None
+        self.source_ended: str | None = None  # the same in words, for the report
+        self.source_trouble: str | None = None
         self.header: dict[str, Any] = {}
         self.ended: dict[str, Any] | None = None
         self.gaps: list[Event] = []
@@ -114,6 +117,29 @@ class Recording:
         return self.reading and state["recording"] == self.id and self.ring.head > state["start"]
 
     @property
+    def first_ns(self) -> int:
+        """CLOCK_MONOTONIC of the first bytes' arrival; 0 before."""
+        state = self.ring.reader_state()
+        return int(state["first_ns"]) if state["recording"] == self.id else 0
+
+    @property
+    def silent_s(self) -> float:
+        """For how long the reader has waited for the source in vain since the latest bytes, or since the start."""
+        state = self.ring.reader_state()
+        return float(state["quiet_ns"] * 1e-9) if state["recording"] == self.id and self.eof is None else 0.0
+
+    @property
+    def source_timeout_s(self) -> float | None:
+        """How long the source may be silent; None: for ever. Its standard output may be buffered: `fastcap.spec`."""
+        timeout = self.spec.get("source_timeout")
+        if timeout is None:
+            return None
+        buffer_s = (
+            timeout["buffer_bytes"] / self.word_bytes * self.rate[1] / self.rate[0] if self.rate else 0.0
+        )
+        return float(max(timeout["seconds"], buffer_s))
+
+    @property
     def sampled(self) -> bool:
         """Source and reader are done, and the splitter has ended the stream."""
         return self.source_gone and self.eof is not None and self.ended is not None
@@ -144,9 +170,9 @@ class Recording:
     @property
     def complete(self) -> bool:
         """All that was asked for arrived, from a source that ended well."""
-        if self.interrupted or self.stopped_why == "failed" or self.header_error or self.ended is None:
+        if self.stopped_why in ("interrupted", "silent", "failed") or self.header_error or self.ended is None:
             return False
-        if self.ended["why"] == "cut":
+        if self.ended["why"] == "cut" or self.stopped_why == "stopped":
             return True
         expected = self.wanted_words or self.spec.get("expect_words")
         if expected and self.ended["words"] + self.ended["words_lost"] < expected:
@@ -200,6 +226,8 @@ class Recording:
         """Return in words how the source ended that gave nothing."""
         tail = self.source_tail.strip().splitlines()
         said = f"; it said: {tail[-1]}" if tail else ""
+        if self.source_trouble is not None:
+            return f"{self.source_trouble}{said}"
         status = "" if self.source_status is None else f" (exit status {self.source_status})"
         if self.eof is not None and self.eof["error"]:
             return f"{self.spec['label']} cannot be read: {self.eof['error']}{status}{said}"
@@ -232,6 +260,7 @@ class Recording:
         return {
             "command": self.spec.get("command"),
             "exit_status": self.source_status,
+            "ended": self.source_ended,
             "stderr_tail": self.source_tail,
             "read_error": self.eof["error"] if self.eof else None,
         }
@@ -297,7 +326,8 @@ class Recording:
             "capacity_bytes": self.capacity,
             "held_bytes": head - self.ring.tail,
             "stalled_s": round((now_ns() - busy) * 1e-9, 3) if busy else 0.0,
-            "trouble": self.sink_trouble or self.path_trouble or self.name_trouble,
+            "silent_s": round(self.silent_s, 3),
+            "trouble": self.source_trouble or self.sink_trouble or self.path_trouble or self.name_trouble,
             "elapsed_s": round((now_ns() - self.begun_ns) * 1e-9, 3),
             "at": time.time(),
         }

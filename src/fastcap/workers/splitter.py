@@ -168,7 +168,23 @@ class Splitter:
             if self.now is not None:
                 self._aim()
 
+    def _cut_while_dropping(self) -> None:
+        """End a recording whose last word is among those that are being dropped: that may go on for long."""
+        now, n = self.now, self.loop.drops_done_count
+        if now is None or now.cut == FOREVER or self.ring.reader_state()["drops"] != n + 1:
+            return
+        position, dropped, recording, at_ns = self.ring.drop(n)
+        if recording != now.recording or not position == self.ring.framed == self.ring.head:
+            return
+        assert now.max_words is not None
+        if now.source_word(position) + dropped // now.word_bytes >= now.max_words:
+            gap = now.take_gap(position, dropped)
+            self.emit(events.GAP, position, {**gap, "drop": n, "dropped_ns": at_ns})
+            self.loop.drops_done(n + 1)
+            self._end("cut")
+
     def _reader_ended(self, state: dict[str, int]) -> None:
+        self.on_commands()  # whether it is to end with a whole word was said before
         if self.now is not None and state["recording"] == self.now.recording:
             self._drain_to(self.now, state["end"])
         if self.now is None:
@@ -179,6 +195,7 @@ class Splitter:
         if not now.header_known:
             self._find_header(now, final=True)
             self._aim()
+        end = now.end_of(end)
         while self.now is not None:
             self.on_drops(final=True)
             if self.now is None:
@@ -254,12 +271,14 @@ class Splitter:
                 self._order(self.now, message)
 
     def _order(self, now: Framing, message: Message) -> None:
-        """Take a window, or the wish for an end, of the recording under way."""
+        """Take a window, or how it is to end, for the recording under way."""
         framed = self.ring.framed
         if message["op"] == "window" and isinstance(now.marks, Windows):
             now.marks.ask({key: message[key] for key in ("name", "position", "words")}, framed)
         elif message["op"] == "finish" and now.header_known:
             now.cut_from(framed)
+        elif message["op"] == "whole_words":
+            now.whole_words = True
         self._aim()
 
     def run(self) -> None:
@@ -278,6 +297,7 @@ class Splitter:
             if why & _split.LIMIT:
                 self.on_limit()
             if why & _split.TICK:
+                self._cut_while_dropping()
                 self._sample()
                 self.channel.flush()
                 self.on_recording()
