@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastcap.config import load_board_config
-from fastcap.errors import ConfigError
+from fastcap.errors import ConfigError, SourceError
+from fastcap.sources import check_startable, resolve_source
 
 LAB = """\
 [Board]
@@ -105,6 +106,87 @@ def test_speed_is_the_base_clock(tmp_path, speed, flag, rate_hz):
 
     assert flag in config.argv
     assert config.sample_rate_hz == rate_hz
+
+
+@pytest.mark.parametrize(
+    ("speed", "flag"),
+    [
+        ("l", "-l"),
+        ("LOW", "-l"),
+        ("Low speed", "-l"),
+        ("lo", "-l"),
+        ("H", "-h"),
+        ("HIGH", "-h"),
+        ("hi", "-h"),
+    ],
+)
+def test_speed_is_told_by_its_first_letter(tmp_path, speed, flag):
+    assert load(tmp_path, LAB.replace("speed: low", f"speed = {speed}")).argv[7] == flag
+
+
+@pytest.mark.parametrize("encode", ["bin", "BIN", "Binary", "binary output"])
+def test_encoding_is_told_by_its_first_three_letters(tmp_path, encode):
+    assert load(tmp_path, LAB.replace("encode: binary", f"encode: {encode}")).argv == LAB_ARGV
+
+
+@pytest.mark.parametrize("number", ["int(2**25)", "int(33554432.0)", "2 * 2**24", "2**26 // 2", "33554432"])
+def test_lengths_are_arithmetic(tmp_path, number):
+    assert load(tmp_path, LAB.replace("2**25", number)).argv == LAB_ARGV
+
+
+@pytest.mark.parametrize("program", ["", "stream_exec:\n", "stream_exec = \n"])
+def test_board_without_a_program_is_described(tmp_path, program):
+    config = load(tmp_path, LAB.replace("stream_exec: ${base_dir}/teststream.exec\n", program))
+
+    assert config.argv == ()
+    assert config.device == "/home/lab/vhf/vhf_board.softlink"
+    assert (config.num_words, config.sample_rate_hz) == (2**25, 2_000_000)
+
+
+def test_board_without_a_program_cannot_be_started(tmp_path):
+    path = tmp_path / "lab.ini"
+    path.write_text(LAB.replace("stream_exec: ${base_dir}/teststream.exec\n", ""))
+    spec = resolve_source(path)
+
+    assert spec.sample_rate_hz == 2_000_000
+    assert spec.num_words == 2**25
+    with pytest.raises(SourceError, match="has no stream_exec"):
+        check_startable(spec)
+
+
+@pytest.mark.parametrize("section", ["Board", "Paths"])
+@pytest.mark.parametrize("value", ["True", "yes", "1", "on", "maybe"])
+def test_program_that_saves_by_itself_is_warned_of(tmp_path, section, value):
+    text = LAB.replace("save_to_file = False\n", "").replace(
+        f"[{section}]\n", f"[{section}]\nsave_to_file = {value}\n"
+    )
+    config = load(tmp_path, text)
+
+    assert len(config.warnings) == 1
+    assert f"[{section}] save_to_file = {value}" in config.warnings[0]
+    assert config.argv == LAB_ARGV
+
+
+@pytest.mark.parametrize("value", ["False", "no", "0", "off", ""])
+def test_program_that_does_not_save_is_no_reason_to_warn(tmp_path, value):
+    assert load(tmp_path, LAB.replace("save_to_file = False", f"save_to_file = {value}")).warnings == ()
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        "[Software Processing]\nfilters = ['mean', __import__('os').system('touch pwned')]\nn = 2**(2**99)",
+        "[Shot Noise]\nnum_processes = multiprocessing.cpu_count() - 1\npower_mW =\nnested = ${a:b}${c}",
+        "[Other]\n  a = 1\n  b = {'x':\n    1}",
+    ],
+)
+def test_sections_of_other_programs_are_text(tmp_path, monkeypatch, section):
+    monkeypatch.chdir(tmp_path)
+    config = load(tmp_path, f"{LAB}\n{section}\n")
+
+    assert config.argv == LAB_ARGV
+    assert section.splitlines()[0].strip("[]") in config.sections
+    assert os.listdir(tmp_path) == ["lab.ini"]
 
 
 @pytest.mark.parametrize(("key", "flag"), [("vga_num", "-G"), ("filter_const", "-F")])
@@ -209,7 +291,6 @@ def test_optional_parts_may_be_missing(tmp_path):
         ("Board", "speed"),
         ("Board", "encode"),
         ("Paths", "board"),
-        ("Paths", "stream_exec"),
     ],
 )
 def test_missing_key_is_named_with_section_and_file(tmp_path, section, key):
@@ -237,14 +318,28 @@ def test_missing_section_is_named(tmp_path, section):
         ("2**25", "2**63", "-q"),
         ("2**25", "", "[Board] num_samples"),
         ("2**25", "1e6", "[Board] num_samples"),
+        ("2**25", "int(1e6).bit_length()", "[Board] num_samples"),
+        ("2**25", "int(1e99)", "too large"),
+        ("2**25", "int(input())", "[Board] num_samples"),
         ("5 - 1", "1 - 5", "at least 0"),
         ("num_runs = 20", "num_runs = 0", "[Extended Sampling] num_runs"),
         ("speed: low", "speed: slow", "low (10 MHz) nor high"),
+        ("speed: low", "speed:", "low (10 MHz) nor high"),
+        ("speed: low", "speed: 10 MHz", "low (10 MHz) nor high"),
+        ("encode: binary", "encode: HEX", "'HEX' is not supported"),
+        ("encode: binary", "encode: txt", "'txt' is not supported"),
+        ("encode: binary", "encode: text", "'text' is not supported"),
+        ("encode: binary", "encode: base64", "'base64' is not known"),
+        ("encode: binary", "encode: bi", "'bi' is not known"),
+        ("encode: binary", "encode:", "'' is not known"),
+        ("v = 3", "-o = /tmp/file", "a flag without its -"),
+        ("v = 3", "lo = /tmp/file", "-o"),
         ("encode: binary", "encode: ascii", "'ascii' is not supported"),
         ("encode: binary", "encode: hexadecimal", "'hexadecimal' is not supported"),
         ("vga_num_enable = False", "vga_num_enable = Flase", "[Board] vga_num_enable: 'Flase'"),
         ("v = 3", "x = 1", "-x (hexadecimal output)"),
         ("v = 3", "A = 1", "-A (ascii output)"),
+        ("stream_exec: ${base_dir}/teststream.exec", "stream_exec: a\0b", "[Paths] stream_exec"),
         ("v = 3", "o = /tmp/file", "-o"),
         ("v = 3", "v = a\0b", "NUL"),
         ("v = 3", "v = $(rm -rf /)", "[Board] v:"),

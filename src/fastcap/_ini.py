@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import configparser
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from fastcap._boardargv import refusal
 from fastcap._messages import did_you_mean, shown
@@ -34,7 +34,9 @@ _KNOWN = {
     _DETAILS: (),
     _SAMPLING: ("num_runs",),
 }
-_SPEED_FLAGS = {"low": "-l", "high": "-h"}
+_SPEED_FLAGS = {"l": "-l", "h": "-h"}  # by the first letter
+_BINARY, _OTHER_ENCODINGS = "bin", ("hex", "asc", "txt", "tex")  # by the first three letters
+_NO_PROGRAM = "teststream"  # stands for a program that is not named, to read the flags it would be given
 _BOOLEANS = configparser.RawConfigParser.BOOLEAN_STATES
 
 
@@ -155,7 +157,8 @@ def read_ini(path: str, text: str, overrides: Sequence[tuple[str, str]]) -> Boar
     ini = _Ini(path, text)
     for name, value in overrides:
         ini.override(name, value)
-    argv = _argv(ini)
+    program = _program(ini)
+    argv = (program or _NO_PROGRAM, *_arguments(ini))
     try:
         flags = parse_board_argv(argv)
     except ConfigError as error:
@@ -164,7 +167,7 @@ def read_ini(path: str, text: str, overrides: Sequence[tuple[str, str]]) -> Boar
         raise ConfigError(f"{path}: [{_BOARD}]: {why}")
     return BoardConfig(
         path=path,
-        argv=argv,
+        argv=argv if program else (),
         cwd=ini.file_path(_PATHS, "base_dir") if ini.optional(_PATHS, "base_dir") else None,
         device=flags.device,
         num_words=flags.num_words,
@@ -173,29 +176,52 @@ def read_ini(path: str, text: str, overrides: Sequence[tuple[str, str]]) -> Boar
         num_runs=ini.integer(_SAMPLING, "num_runs", 1) if ini.optional(_SAMPLING, "num_runs") else None,
         details=ini.free_text(_DETAILS),
         sections=ini.texts(),
+        lab_names=True,
+        warnings=tuple(_warnings(ini)),
     )
 
 
-def _argv(ini: _Ini) -> tuple[str, ...]:
-    """Return the program and its arguments."""
-    program = ini.get(_PATHS, "stream_exec")
+def _program(ini: _Ini) -> str | None:
+    """Return the board's program; None: the file names none."""
+    program = ini.optional(_PATHS, "stream_exec")
     # a bare name that is not in the current directory is looked for on PATH
-    if os.sep in program or not program or os.path.exists(program):
-        program = ini.file_path(_PATHS, "stream_exec")
-    argv = [program, "-U", ini.file_path(_PATHS, "board")]
+    if program is not None and (os.sep in program or os.path.exists(program)):
+        return ini.file_path(_PATHS, "stream_exec")
+    if program is not None and "\0" in program:
+        raise ini.wrong(_PATHS, "stream_exec", f"{shown(program)} is not a path")
+    return program
+
+
+def _warnings(ini: _Ini) -> Iterator[str]:
+    """Yield what the file asks for that will not come through fastcap."""
+    for section in (_BOARD, _PATHS):
+        saves = ini.optional(section, "save_to_file")
+        if saves is not None and _BOOLEANS.get(saves.lower(), True):
+            yield (
+                f"{ini.path}: [{section}] save_to_file = {saves} is not passed on: data that the program saves by "
+                "itself do not come through fastcap, which stores what it writes to standard output"
+            )
+
+
+def _arguments(ini: _Ini) -> tuple[str, ...]:
+    """Return the program's arguments."""
+    argv = ["-U", ini.file_path(_PATHS, "board")]
     argv += ["-q", str(ini.integer(_BOARD, "num_samples")), "-s", str(ini.integer(_BOARD, "skip_num"))]
     speed, encode = ini.get(_BOARD, "speed"), ini.get(_BOARD, "encode")
-    if speed.lower() not in _SPEED_FLAGS:
+    if (flag := _SPEED_FLAGS.get(speed[:1].lower())) is None:
         raise ini.wrong(_BOARD, "speed", f"{shown(speed)} is neither low (10 MHz) nor high (20 MHz)")
-    if encode.lower() != "binary":
-        raise ini.wrong(_BOARD, "encode", f"{shown(encode)} is not supported; set encode to binary")
-    argv += [_SPEED_FLAGS[speed.lower()], "-b"]
+    if (encoding := encode[:3].lower()) != _BINARY:
+        known = "supported" if encoding in _OTHER_ENCODINGS else "known"
+        raise ini.wrong(_BOARD, "encode", f"{shown(encode)} is not {known}; set encode to binary")
+    argv += [flag, "-b"]
     for key, flag in (("vga_num", "-G"), ("filter_const", "-F")):
         present = ini.has(_BOARD, key) or ini.has(_BOARD, f"{key}_enable")
         if present and ini.enabled(_BOARD, f"{key}_enable"):
             argv += [flag, str(ini.integer(_BOARD, key))]
     for key, written in ini.written[_BOARD].items():
         if key not in _KNOWN[_BOARD]:
+            if written.startswith("-"):
+                raise ini.wrong(_BOARD, written, "a key is a flag without its -; remove that")
             argv.append(f"-{written}")
             argv += [value] if (value := ini.get(_BOARD, key)) else []
     if any("\0" in arg for arg in argv):

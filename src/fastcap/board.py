@@ -11,6 +11,7 @@ still drains.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Board", "Capture", "open"]
 
+logger = logging.getLogger(__name__)
 Source = str | Path | Sequence[str] | int
 
 
@@ -283,4 +285,7 @@ def open(
     ------
     ConfigError
     """
-    return Board(resolve_source(source, overrides=set), ring=ring, realtime=realtime)
+    resolved = resolve_source(source, overrides=set)
+    for warning in resolved.warnings:
+        logger.warning("%s", warning)
+    return Board(resolved, ring=ring, realtime=realtime)

@@ -32,7 +32,7 @@ class BoardConfig(msgspec.Struct, frozen=True, kw_only=True):
     path : str
         The file.
     argv : tuple of str
-        The board's program and its arguments; empty where ``source_url`` is given.
+        The board's program and its arguments; empty where ``source_url`` is given, or the INI names no program.
     cwd : str or None
         The program's working directory, absolute.
     device, num_words, sample_rate_hz
@@ -49,6 +49,10 @@ class BoardConfig(msgspec.Struct, frozen=True, kw_only=True):
         ``[board] source`` of a TOML file.
     sections : dict
         Every section's text after overrides, before interpolation.
+    lab_names : bool
+        Files are named as the lab's recorder names them, with the zone's offset: see `fastcap.naming`.
+    warnings : tuple of str
+        What will not be as somebody who wrote this file may think.
     """
 
     path: str
@@ -63,6 +67,8 @@ class BoardConfig(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, Any] = {}
     source_url: str | None = None
     sections: dict[str, dict[str, str]] = {}
+    lab_names: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 def load_board_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> BoardConfig:

@@ -37,8 +37,9 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes
     ----------
-    kind : {"command", "sim", "stdin", "file", "fd"}
-        ``command`` and ``sim`` have an ``argv``, ``file`` a ``path``, ``stdin`` and ``fd`` an ``fd``.
+    kind : {"command", "sim", "stdin", "file", "fd", "device"}
+        ``command`` and ``sim`` have an ``argv``, ``file`` a ``path``, ``stdin`` and ``fd`` an ``fd``; ``device`` is a
+        board whose program is not named: it can be described, but not started.
     label : str
         What to call it in messages.
     cwd : str or None
@@ -55,7 +56,7 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
         The stream begins with the board's header; None: look whether it does.
     can_wait : bool
         It may be kept waiting when the ring is full; otherwise words are dropped.
-    save_dir, num_runs, details, options, config_path
+    save_dir, num_runs, details, options, config_path, lab_names, warnings
         From the configuration: see `fastcap.config.BoardConfig`.
     """
 
@@ -76,6 +77,8 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
     details: dict[str, str] = {}
     options: dict[str, Any] = {}
     config_path: str | None = None
+    lab_names: bool = False
+    warnings: tuple[str, ...] = ()
 
     @property
     def sample_rate_hz(self) -> Fraction | None:
@@ -153,6 +156,11 @@ def check_startable(spec: SourceSpec) -> None:
     """
     if spec.argv is not None:
         check_program(spec.argv[0], spec.cwd)
+    if spec.kind == "device":
+        raise SourceError(
+            f"{spec.label}: [Paths] has no stream_exec, and a board is read by its program only; name the program, "
+            "or --set stream_exec=PROGRAM"
+        )
     if spec.device is not None:
         check_device(spec.device)
     if spec.path is not None:
@@ -267,6 +275,15 @@ def _from_config(config: BoardConfig) -> SourceSpec:
             url = shown(config.source_url)
             raise ConfigError(f"{config.path}: [board] source {url} is no sim:// or file:// URL")
         spec = _from_text(config.source_url)
+    elif not config.argv:
+        spec = SourceSpec(
+            kind="device",
+            label=f"board {config.device} ({name})",
+            device=config.device,
+            rate_pair=config.sample_rate_hz.as_integer_ratio() if config.sample_rate_hz else None,
+            num_words=config.num_words,
+            expect_header=False,
+        )
     else:
         board = f"board {config.device}" if config.device else f"command {os.path.basename(config.argv[0])}"
         spec = _command_spec(config.argv, label=f"{board} ({name})", cwd=config.cwd)
@@ -277,6 +294,8 @@ def _from_config(config: BoardConfig) -> SourceSpec:
         details=config.details,
         options=config.options,
         config_path=config.path,
+        lab_names=config.lab_names,
+        warnings=config.warnings,
     )
 
 
