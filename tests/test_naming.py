@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastcap.errors import ConfigError
-from fastcap.naming import name_suffix, numbered, recording_name, split_destination
+from fastcap.naming import name_suffix, numbered, plain_name, recording_name, split_destination
 
 START = datetime(2026, 11, 22, 10, 0, 0, 123456, tzinfo=timezone(timedelta(hours=8)))
 LONGEST = ".sigmf-meta.part"
@@ -22,7 +22,35 @@ anything = st.dictionaries(st.text(max_size=40), st.text(max_size=300), max_size
 def test_name_is_time_then_details_then_meta():
     name = recording_name(START, {"laser_num": "2"}, {"laser_curr": "392.8mA", "T": "+20 °C"})
 
-    assert name == "2026-11-22T10:00:00.123456_laser-num_2_laser-curr_392.8mA_T_+20--C.bin"
+    assert name == "2026-11-22T10:00:00.123456_laser_num_2_laser_curr_392.8mA_T_+20--C.bin"
+
+
+def test_lab_s_names_hold_the_offset():
+    details = {"laser_chip": "ULN00238", "laser_curr": "392.8mA"}
+    start = datetime(2025, 2, 18, 17, 3, 8, 123456, tzinfo=timezone(timedelta(hours=8)))
+    name = recording_name(start, details, {}, offset=True)
+
+    assert name == "2025-02-18T17:03:08.123456+0800_laser_chip_ULN00238_laser_curr_392.8mA.bin"
+
+
+@pytest.mark.parametrize(
+    ("value", "part"),
+    [
+        ("ä", "ä"),
+        ("a\u0308", "ä"),
+        ("µm", "µm"),
+        ("レーザー", "レーザー"),
+        ("20 °C", "20--C"),
+        ("²", "-"),
+        ("\u202e", "-"),
+    ],
+)
+def test_letters_of_every_alphabet_stay(value, part):
+    assert name_suffix({"k": value}, {}) == f"_k_{part}"
+
+
+def test_name_for_file_systems_that_do_not_take_every_character():
+    assert plain_name("2025-02-18T17:03:08.123456+0800_µ_1.bin") == "2025-02-18T17-03-08.123456+0800_-_1.bin"
 
 
 def test_name_without_details_is_the_time():
@@ -37,7 +65,8 @@ def test_meta_counts_where_both_have_a_key():
 def test_any_details_make_a_safe_name(details, meta):
     name = recording_name(START, details, meta)
 
-    assert re.fullmatch(r"2026-11-22T10:00:00\.123456[A-Za-z0-9.+_-]*\.bin", name)
+    assert re.fullmatch(r"2026-11-22T10:00:00\.123456[\w.+_-]*\.bin", name)
+    assert name.isprintable()
     assert len(os.fsencode(numbered(name, 1).removesuffix(".bin") + LONGEST)) <= 255
     assert name == f"2026-11-22T10:00:00.123456{name_suffix(details, meta)}.bin"
 
@@ -68,7 +97,7 @@ def test_long_details_are_cut_at_the_end():
         ("--rf", "rf.bin"),
         ("a\nb\0c", "a-b-c.bin"),
         ("a b;$(id)", "a-b---id-.bin"),
-        ("Messung ä", "Messung--.bin"),
+        ("Messung ä", "Messung-ä.bin"),
         ("10:30=x,y@z+1", "10:30=x,y@z+1.bin"),
     ],
 )
@@ -76,7 +105,7 @@ def test_explicit_names_are_made_safe(name, safe):
     assert recording_name(START, {"not": "used"}, {}, name) == safe
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "/", "-", ".bin", "_", "\n", "ä"])
+@pytest.mark.parametrize("name", ["", ".", "..", "/", "-", ".bin", "_", "\n", "°"])
 def test_name_of_which_nothing_is_left_is_refused(name):
     with pytest.raises(ConfigError, match="letters or digits") as caught:
         recording_name(START, {}, {}, name)
@@ -91,7 +120,6 @@ def test_any_explicit_name_stays_in_its_directory(name):
         return
     assert os.path.basename(safe) == safe
     assert safe[0] not in ".-"
-    assert safe.isascii()
     assert safe.isprintable()
     assert len(numbered(safe, 1).removesuffix(".bin") + LONGEST) <= 255
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -151,6 +153,47 @@ def test_name_taken_while_the_destination_does_not_answer_costs_nothing(tmp_path
 
     assert cap.path == fs.mount / "run-2.bin"
     assert_whole_run([cap.report])
+
+
+# -- names that a file system does not take --------------------------------------------------------------
+
+
+@pytest.mark.fuse
+@pytest.mark.parametrize("split", [None, "0.25s"])
+def test_file_system_that_takes_no_colon_gets_a_plain_name(tmp_path, faultfs, split):
+    fs = faultfs()
+    fs.error(("create", "getattr"), errno.EINVAL, path="*:*")
+    with recording(BOARD, fs.mount, split=split, meta={"µ": "1"}, check_first=True) as (finish, _):
+        cap = finish()
+
+    names = [Path(r["path"]).name for r in cap.reports]
+    assert len(names) == (3 if split else 1)
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{6}_-_1\.bin", name) for name in names)
+    assert_whole_run(cap.reports)
+    assert "the file system there does not take" in cap.recording.warnings[0]
+
+
+@pytest.mark.fuse
+def test_writer_that_dies_on_such_a_disk_has_a_successor_that_finds_the_file(tmp_path, faultfs):
+    fs = faultfs()
+    fs.error(("create", "getattr"), errno.EINVAL, path="*:*")
+    rule = fs.stall("write", after=3, count=1, killable=True)
+    with recording(BOARD, fs.mount) as (finish, _):
+        fs.wait_fired(rule)
+        kill("nas_writer")
+        fs.clear(rule)
+        cap = finish()
+
+    assert ":" not in cap.path.name
+    assert_whole_run([cap.report])
+
+
+@pytest.mark.fuse
+def test_name_that_somebody_chose_is_not_changed(tmp_path, faultfs):
+    fs = faultfs()
+    fs.error(("create", "getattr"), errno.EINVAL, path="*:*")
+    with fc.open(BOARD, ring="32MiB") as board, pytest.raises(fc.SinkError, match="choose another"):
+        board.record(None, fs.mount / "10:30.bin", check_first=True)
 
 
 # -- what was complete before something failed ---------------------------------------------------------

@@ -1,5 +1,8 @@
 """Names of recordings: from time and details, or as told; safe whatever the details hold.
 
+    2026-11-22T10:00:00.123456_laser_num_2.bin          by default
+    2026-11-22T10:00:00.123456+0800_laser_num_2.bin     the lab's: for the board of an INI
+
 No function here looks at a file system: a destination may be on a network disk that stalls.
 """
 
@@ -21,9 +24,12 @@ __all__ = [
     "alternative",
     "name_suffix",
     "numbered",
+    "plain_name",
     "recording_name",
+    "safe_part",
     "sidecar_path",
     "split_destination",
+    "stamp",
 ]
 
 BIN = ".bin"
@@ -34,7 +40,12 @@ _TIME_BYTES = len("2026-11-22T10:00:00.123456")
 
 
 def recording_name(
-    start: datetime, details: Mapping[str, Any], meta: Mapping[str, Any], name: str | None = None
+    start: datetime,
+    details: Mapping[str, Any],
+    meta: Mapping[str, Any],
+    name: str | None = None,
+    *,
+    offset: bool = False,
 ) -> str:
     """Return the file name of a recording in a directory, ``.bin`` included.
 
@@ -47,6 +58,8 @@ def recording_name(
         ``meta`` counts. What does not fit a file name is cut off at the end; the sidecar has all of it.
     name : str, optional
         A name to take instead, with or without ``.bin``; made safe.
+    offset : bool
+        The time is followed by its zone's offset, as the lab's recorder has it.
 
     Raises
     ------
@@ -55,15 +68,55 @@ def recording_name(
     """
     if name is not None:
         return _safe_stem(name) + BIN
-    return f"{start:%Y-%m-%dT%H:%M:%S.%f}{name_suffix(details, meta)}{BIN}"
+    time = stamp(start, offset=offset)
+    return f"{time}{name_suffix(details, meta, time_bytes=len(time))}{BIN}"
 
 
-def name_suffix(details: Mapping[str, Any], meta: Mapping[str, Any]) -> str:
+def stamp(start: datetime, *, offset: bool) -> str:
+    """Return a time as names begin with it, in its own zone; with ``offset`` that of the zone, such as ``+0800``."""
+    return f"{start:%Y-%m-%dT%H:%M:%S.%f%z}" if offset else f"{start:%Y-%m-%dT%H:%M:%S.%f}"
+
+
+def name_suffix(details: Mapping[str, Any], meta: Mapping[str, Any], *, time_bytes: int = _TIME_BYTES) -> str:
     """Return what follows the time in a recording's name: ``_KEY_VALUE`` of each detail, made safe."""
     pairs = {**details, **meta}
-    suffix = "".join(f"_{_cleaned(str(key))}_{_cleaned(str(value))}" for key, value in pairs.items())
-    room = _STEM_BYTES - _TIME_BYTES
-    return suffix if len(suffix) <= room else suffix[:room].rstrip("_-.")
+    suffix = "".join(f"_{safe_part(str(key))}_{safe_part(str(value))}" for key, value in pairs.items())
+    short = _cut(suffix, _STEM_BYTES - time_bytes)
+    return suffix if short == suffix else short.rstrip("_-.")
+
+
+def safe_part(text: str, also: str = "") -> str:
+    """Replace every character by ``-`` that is neither a letter nor a digit, nor one of ``._+-`` and ``also``.
+
+    Letters of every alphabet stay, if names can hold them in this locale.
+    """
+    if not text.isascii():
+        import unicodedata
+
+        text = unicodedata.normalize("NFC", text)  # an accent is part of its letter
+    kept = f"._+-{also}"
+    return "".join(c if c in kept or (c.isalnum() if c.isascii() else _is_letter(c)) else "-" for c in text)
+
+
+def _is_letter(character: str) -> bool:
+    try:
+        return character.isalpha() and bool(os.fsencode(character))
+    except UnicodeEncodeError:
+        return False
+
+
+def plain_name(filename: str) -> str:
+    """Return a name for file systems that do not take every character: ASCII letters and digits, and ``._+-``."""
+    return "".join(c if c.isascii() and (c.isalnum() or c in "._+-") else "-" for c in filename)
+
+
+def _cut(text: str, most_bytes: int) -> str:
+    """Return as many of the first characters as fit into so many bytes."""
+    return (
+        os.fsencode(text)[:most_bytes].decode(errors="ignore")
+        if len(os.fsencode(text)) > most_bytes
+        else text
+    )
 
 
 def numbered(filename: str, number: int) -> str:
@@ -106,16 +159,10 @@ def split_destination(to: str | os.PathLike[str]) -> tuple[str, str | None]:
 
 def _safe_stem(name: str) -> str:
     """Make an explicit name safe: no separators, nothing hidden, nothing that looks like an option."""
-    stem = _cleaned(name.removesuffix(BIN), also="_:,=@").lstrip(".-")
+    stem = safe_part(name.removesuffix(BIN), also=":,=@").lstrip(".-")
     if not stem.strip("_-."):
         raise ConfigError(f"name {shown(name)} leaves nothing for a file name; give letters or digits")
-    return stem[:_STEM_BYTES]
-
-
-def _cleaned(text: str, also: str = "") -> str:
-    """Replace every character outside ``[A-Za-z0-9.+-]`` and ``also`` by ``-``."""
-    kept = f".+-{also}"
-    return "".join(c if (c.isascii() and c.isalnum()) or c in kept else "-" for c in text)
+    return _cut(stem, _STEM_BYTES)
 
 
 def sidecar_path(bin_path: str | os.PathLike[str]) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fastcap.errors import ConfigError, SourceError
-from fastcap.naming import recording_name, split_destination
+from fastcap.naming import recording_name, split_destination, stamp
 from fastcap.ringsize import default_fsync_bytes
 from fastcap.sources import SourceSpec, with_length
 from fastcap.units import parse_duration_s, parse_size
@@ -75,19 +75,20 @@ def _sink(
         raise ValueError(f"checksum '{checksum}' is neither 'sha256' nor 'none'")
     directory, file = split_destination(to)
     directory = os.path.abspath(directory)  # the user may change directories while this drains
-    named = file or recording_name(started, source.details, meta, name)
+    offset = source.lab_names
+    named = file or recording_name(started, source.details, meta, name, offset=offset)
     base = named.removesuffix(".bin")
-    names: dict[str, Any] = {"base": base, "later": list(later)}
+    names: dict[str, Any] = {"base": base, "later": list(later), "fixed": file is not None}
     if split is not None:
         names["split"] = True
         if words is not None and source.sample_rate_hz is not None:
             names["file_words"] = max(1, int(split * source.sample_rate_hz))
             names["files"] = -(-words // names["file_words"])
         if file is None and name is None and source.sample_rate_hz is not None:
-            stamp = f"{started:%Y-%m-%dT%H:%M:%S.%f}"
             names |= {
                 "start": started.isoformat(),
-                "suffix": base.removeprefix(stamp),
+                "offset": offset,
+                "suffix": base.removeprefix(stamp(started, offset=offset)),
                 "rate": _pair(source.sample_rate_hz),
             }
     return {"directory": directory, "names": names, "checksum": checksum, "fsync_every": fsync_every, **rest}
@@ -253,6 +254,7 @@ def recording(
             timeout=analyse_timeout, memory=analyse_memory, lossless=analyse_lossless,
         ),
         "meta": {**source.details, **(meta or {})}, "started": started.isoformat(),
+        "warnings": list(source.warnings),
         "lock_info": {
             "destination": where and os.path.abspath(where), "device": source.device, "label": source.label,
             "expected_end": end.isoformat() if end else None, "started": started.isoformat(),

@@ -48,6 +48,7 @@ def plan_of(message: Message, runs: int = 1) -> dict[str, Any]:
         "on_full": "wait" if message["can_wait"] else "drop",
         "checksum": None if sink is None else sink["checksum"],
         "meta": message["meta"],
+        "warnings": message["warnings"],
     }
 
 
@@ -78,7 +79,8 @@ def plan_lines(plan: dict[str, Any]) -> list[str]:
     else:
         lines.append("to      nowhere: nothing is kept")
     memory = f"{format_size(plan['ring_bytes'])}, pipe {format_size(plan['pipe_bytes'])}"
-    return [*lines, f"ring    {memory}; {_stall(plan)}"]
+    warnings = [f"warning: {text}" for text in plan["warnings"]]
+    return [*lines, f"ring    {memory}; {_stall(plan)}", *warnings]
 
 
 def _length(plan: dict[str, Any]) -> str:

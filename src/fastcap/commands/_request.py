@@ -150,7 +150,8 @@ class Request:
         if report["path"] is not None:
             return Path(report["path"]).with_suffix(".png")
         started = datetime.fromisoformat(report["started"])
-        return Path(naming.recording_name(started, self.source.details, self.meta)).with_suffix(".png")
+        details, offset = self.source.details, self.source.lab_names
+        return Path(naming.recording_name(started, details, self.meta, offset=offset)).with_suffix(".png")
 
 
 def _whole(option: str, value: Any) -> int:

@@ -27,6 +27,8 @@ _REMEDY = {
     errno.EDQUOT: "; free some of your quota: writing goes on by itself as long as the ring holds",
     errno.EEXIST: "; files are never overwritten: choose another name",
     errno.EROFS: "; mount it writable",
+    errno.EINVAL: "; if the file system there does not take such a name, choose another",
+    errno.EILSEQ: "; the file system there does not take such a name: choose another",
     errno.EFBIG: "; raise the limit on file sizes (prlimit --fsize), or use --split: writing goes on by itself",
     errno.ENODEV: "; another file system is there now: mount the one again that was",
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastcap.naming import alternative
+from fastcap.naming import alternative, plain_name, stamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,11 +18,18 @@ class FileNames:
     Parameters
     ----------
     names : dict
-        See `file_name`; and ``taken``: by file number (as text), which alternative a predecessor came to.
+        See `file_name`; and ``taken``: by file number (as text), which alternative a predecessor came to; ``plain``:
+        the file system does not take the names as they are; ``fixed``: somebody chose this very name.
+
+    Attributes
+    ----------
+    plain : bool
+        Names hold plain characters only: see `fastcap.naming.plain_name`.
     """
 
     def __init__(self, names: dict[str, Any]) -> None:
         self._names = names
+        self.plain: bool = names.get("plain", False)
         self._number: dict[int, int] = {int(k): number for k, number in names.get("taken", {}).items()}
 
     def wanted(self, index: int, first_word: int, given: str | None) -> str:
@@ -31,7 +38,13 @@ class FileNames:
 
     def name(self, index: int, first_word: int, given: str | None) -> str:
         """Return a file's name."""
-        return alternative(self.wanted(index, first_word, given), self.number(index))
+        wanted = self.wanted(index, first_word, given)
+        return alternative(plain_name(wanted) if self.plain else wanted, self.number(index))
+
+    @property
+    def can_be_plain(self) -> bool:
+        """Other names may be taken where the file system does not take these."""
+        return not self.plain and not self._names.get("fixed")
 
     def number(self, index: int) -> int:
         """Return which alternative a file has come to; 1 is the name that was wanted."""
@@ -62,7 +75,8 @@ def file_name(names: dict[str, Any], index: int, first_word: int, given: str | N
     ----------
     names : dict
         ``base`` (without .bin); for split recordings also ``split`` (True) and, where the name is the time,
-        ``start`` (ISO 8601), ``suffix`` and ``rate`` ([numerator, denominator], words per second).
+        ``start`` (ISO 8601), ``offset`` (of its zone: True), ``suffix`` and ``rate`` ([numerator, denominator],
+        words per second).
     index : int
         The file's number in the recording, from 0.
     first_word : int
@@ -79,7 +93,7 @@ def file_name(names: dict[str, Any], index: int, first_word: int, given: str | N
     from datetime import datetime
 
     begun = datetime.fromisoformat(names["start"]) + _elapsed(first_word, *names["rate"])
-    return f"{begun:%Y-%m-%dT%H:%M:%S.%f}{names['suffix']}.bin"
+    return f"{stamp(begun, offset=bool(names.get('offset')))}{names['suffix']}.bin"
 
 
 def shifted_header(header: bytes, first_word: int) -> bytes:

@@ -124,7 +124,10 @@ class Hearing:
     def _on_renamed(self, r: Recording, worker: Worker, message: Message) -> None:
         names = r.spec["sink"]["names"]
         names["taken"] = {**names.get("taken", {}), str(message["index"]): message["number"]}
-        r.name_trouble = f"{message['wanted_path']} is taken: the file is {message['path']}"
+        names["plain"] = message["plain"]
+        wanted = message["wanted_path"]
+        why = "is taken" if message["number"] > 1 else "is a name that the file system there does not take"
+        r.name_trouble = f"{wanted} {why}: the file is {message['path']}"
         self.c.s.say({"op": "warning", "recording": r.id, "text": r.name_trouble})
 
     def _on_finished(self, r: Recording, worker: Worker, message: Message) -> None:

@@ -11,7 +11,7 @@ import os
 
 from fastcap._pump import sync, write_at
 from fastcap._ring import Slot, now_ns
-from fastcap.naming import sidecar_path
+from fastcap.naming import plain_name, sidecar_path
 from fastcap.workers.calls import Calls
 from fastcap.workers.digest import Digest
 from fastcap.workers.directory import Directory, SinkFailed
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fastcap.workers.file_index import FileIndex
 
 _READ_BYTES = 1 << 20
+_NOT_A_NAME = (errno.EINVAL, errno.EILSEQ)  # what file systems say that do not take every character
 
 
 class Sink:
@@ -125,7 +126,7 @@ class Sink:
 
     def _check_names(self) -> None:
         """Look for every name that is going to be needed; one alone is looked for when it is made."""
-        wanted = list(needed(self._needed))
+        wanted = [plain_name(name) if self.names.plain else name for name in needed(self._needed)]
         if len(wanted) < 2:
             return
         there = self.directory.names()
@@ -157,9 +158,19 @@ class Sink:
             try:
                 self._create_part(again=again)
             except SinkFailed as e:
-                if e.errno != errno.EEXIST or not renames:
+                if e.errno in _NOT_A_NAME and self.names.can_be_plain:
+                    self._use_plain_names(check=not renames and not again)
+                elif e.errno == errno.EEXIST and renames:
+                    self._take_next_name()
+                else:
                     raise
-                self._take_next_name()
+
+    def _use_plain_names(self, *, check: bool) -> None:
+        """Go on with names that any file system takes, and say so."""
+        self.names.plain = True
+        self.on_renamed()
+        if check:
+            self._check_names()
 
     def _create_part(self, *, again: bool) -> None:
         if taken := self._taken():

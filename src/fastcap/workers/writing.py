@@ -96,6 +96,7 @@ class NasWriter:
         sink = self.sink
         number = sink.names.number(sink.index)
         renamed = {"index": sink.index, "number": number, "path": sink.path, "wanted_path": sink.wanted_path}
+        renamed["plain"] = sink.names.plain
         self.channel.send({"op": "renamed", "recording": self.recording, **renamed})
 
     # -- the stream --------------------------------------------------------------------------------
