@@ -296,6 +296,28 @@ def test_writer_that_dies_before_it_looked_replaces_nothing(tmp_path, faultfs):
     assert_whole(cap, 2_000_000)
 
 
+def test_writer_that_dies_before_a_later_recording_begins_writes_all_of_it(tmp_path):
+    """Its slot was granted where the recording before ended: that is not where this one begins."""
+    with fc.open(counting(WORDS // 10), ring="192MiB") as board:
+        board.record(None, tmp_path / "first.bin")
+        reader = workers("reader")[0]
+        os.kill(reader, signal.SIGSTOP)
+        box = []
+        thread = threading.Thread(target=lambda: box.append(board.record(None, tmp_path / "second.bin")))
+        thread.start()
+        try:
+            recordings = board.session.recordings
+            wait_until(lambda: 2 in recordings and recordings[2].destination, 20, "a part file")
+            for pid in workers("nas_writer"):
+                os.kill(pid, signal.SIGKILL)
+        finally:
+            os.kill(reader, signal.SIGCONT)
+        thread.join(60)
+
+    assert box[0].report["replaced"]["nas_writer"] == 1
+    assert_whole(box[0], WORDS // 10)
+
+
 def _states(ring, state):
     return [i for i in range(SLOTS) if ring.slot_state(i)["state"] == state]
 

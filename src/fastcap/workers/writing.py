@@ -111,6 +111,7 @@ class NasWriter:
                 self.sink.begin(event.position, event.at_ns)
                 if not self.resumed:
                     self.written = self.durable = event.position
+                if self.slot.cursor < event.position:  # granted where the recording before this one ended
                     self.slot.advance(event.position)
             elif event.kind == events.HEADER:
                 self.header = event.payload
