@@ -18,7 +18,7 @@ from fastcap._ring cimport (
     FC_DROP, FC_ENDED, FC_READING, FC_SPLITTER, FC_STORE,
     Ring, Slot, fc_advance, fc_control, fc_drop_add, fc_drop_at, fc_drop_begin, fc_grow, fc_load, fc_load32, fc_map,
     fc_mapped, fc_may_grow, fc_notify, fc_now_ns, fc_offset, fc_publish_head, fc_recover_head, fc_room, fc_store,
-    fc_store32, fc_store_limit, fc_wait_for_room,
+    fc_still_valid, fc_store32, fc_store_limit, fc_wait_for_room,
 )
 
 cdef extern from "poll.h" nogil:
@@ -56,9 +56,12 @@ cdef enum:
     PATIENCE_NS = 250000000     # a source that can wait has waited so long before the ring grows for it
     TICK_MS = 100
     MAX_WRITE = 1 << 18         # of one write(2) into a pipe
+    OVERRUN_IN_C = -1
 
 # Why read_stream() came back.
 EOF, STOPPED, COMMAND, FAILED, CROWDED = "eof", "stopped", "command", "failed", "crowded"
+
+OVERRUN = -1    # of write_stream(): no errno
 
 
 def set_pipe_size(int fd, int wanted):
@@ -462,7 +465,8 @@ def write_stream(Slot slot, int fd, uint64_t recording, uint64_t pos):
     """Copy the ring to a pipe or file from ``pos`` until the recording's end or a message from the supervisor.
 
     Returns (position reached, errno; 0: caught up at the end or a message waits). Blocks while the
-    descriptor does. Bytes up to the position are out; the slot's cursor stands there.
+    descriptor does. Bytes up to the position are out; the slot's cursor stands there. `OVERRUN` for errno: memory
+    from the position on was given up before it was written, or while it was; what is out behind it is not the stream.
     """
     cdef int failure = 0
     with nogil:
@@ -486,7 +490,13 @@ cdef uint64_t _write_loop(Slot slot, int fd, uint64_t recording, uint64_t pos, i
         if framed <= pos:
             continue
         n = framed - pos
+        if not fc_still_valid(c, pos):
+            failure[0] = OVERRUN_IN_C
+            return pos
         done = write(fd, slot.ring.at(pos), min(n, <uint64_t>MAX_WRITE))
+        if done > 0 and not fc_still_valid(c, pos):
+            failure[0] = OVERRUN_IN_C
+            return pos
         if done >= 0:
             pos += done
             fc_advance(c, slot.s, pos)

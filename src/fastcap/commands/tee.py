@@ -70,7 +70,7 @@ class Tee:
         self.signals: list[int] = []
         self.broken = False  # an output's end is to end everything
         self.heard = 0  # of the session's outputs
-        self.over = 0  # outputs that nothing more goes to
+        self.over: set[int] = set()  # outputs that nothing more goes to
 
     def run(self) -> int:
         """Open, copy, end."""
@@ -165,7 +165,7 @@ class Tee:
             if len(self.signals) > 1:
                 session.discard()
                 return
-            if not stopped and (self.signals or self.broken or self.over == len(self.fds)):
+            if not stopped and (self.signals or self.broken or len(self.over) == len(self.fds)):
                 session.stop()
                 stopped = True
             seen = (self.heard, len(self.signals))
@@ -189,20 +189,21 @@ class Tee:
 
     def _diagnose_outputs(self, outputs: list[dict[str, Any]]) -> None:
         """Say which outputs failed since the last call, as the mode wants it."""
-        ends = [(output["index"], output["errno"]) for output in outputs[self.heard :]]
+        ends = [(output["index"], output["errno"], output["error"]) for output in outputs[self.heard :]]
         self.heard += len(ends)
-        if self.files is not None:
-            ends = [end for end in ends if not self.files.is_copied(end[0])] + self.files.ended()
-        for index, number in ends:
-            self.over += 1
+        if self.files is not None:  # of those that are copied the copier knows, but not what never came to it
+            ends = [end for end in ends if end[1] == errno.EIO or not self.files.is_copied(end[0])]
+            ends += [(index, number, os.strerror(number)) for index, number in self.files.ended()]
+        for index, number, text in ends:
+            self.over.add(index)
             if number:
-                self._failed(index, number)
+                self._failed(index, number, text)
 
-    def _failed(self, index: int, number: int) -> None:
+    def _failed(self, index: int, number: int, text: str) -> None:
         mode = self.options.mode
         silent = number == errno.EPIPE and mode in (None, "warn-nopipe", "exit-nopipe")
         if not silent:
-            self._diagnose(self.names[index], os.strerror(number))
+            self._diagnose(self.names[index], text)
         self.broken |= mode is None if number == errno.EPIPE else False
         self.broken |= not silent and mode in ("exit", "exit-nopipe")
 

@@ -44,10 +44,10 @@ class Hearing:
             r.writer_slot = message["slot"]
             self.c.arrived(r, "granted")
         elif worker is r.analysis:
-            self.c.replacer.slots[worker.pid] = message["slot"]
+            self.c.replacer.granted(worker, message["slot"])
             self.c.arrived(r, "analysis")
         else:
-            self.c.replacer.slots[worker.pid] = message["slot"]
+            self.c.replacer.granted(worker, message["slot"])
             self.c.arrived(r, f"output{self.c.replacer.output_fds[worker.pid][1]}")
 
     def _on_dest_ok(self, r: Recording, worker: Worker, message: Message) -> None:
@@ -178,7 +178,11 @@ class Hearing:
 
     def _on_output(self, r: Recording, worker: Worker, message: Message) -> None:
         self.c.replacer.output_over(worker)
-        r.output_results.append({k: message[k] for k in ("index", "errno", "error")})
+        self.output_ended(r, {k: message[k] for k in ("index", "errno", "error")})
+
+    def output_ended(self, r: Recording, result: Message) -> None:
+        """Note how an output ended, and tell the controller."""
+        r.output_results.append(result)
         r.outputs_left -= 1
-        self.c.s.say({**message, "op": "output"})
+        self.c.s.say({"op": "output", "recording": r.id, **result})
         self.c.check_done(r)

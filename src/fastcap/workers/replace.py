@@ -7,6 +7,7 @@ slot's cursor; an output's from what the kernel says was written; the analysis b
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
@@ -19,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from fastcap.wire import Message
     from fastcap.workers.conduct import Conductor
 
 MANY = 8  # deaths at one position: it is not chance, and not mended by another start
@@ -35,7 +37,9 @@ class Replacer:
         self.output_fds: dict[int, tuple[int, int]] = {}
         self.slots: dict[int, int] = {}
         self._waits_for_spare: Recording | None = None
-        self._written_before: dict[int, int] = {}
+        self._outputs_begin: dict[int, Message] = {}  # by pid: what a successor is told once it is ready
+        self._written: dict[int, int | None] = {}  # by pid: its counter before it wrote anything
+        self._written_before: dict[int, int] = {}  # by output: bytes, of those that died
         self._slots_freed_of: set[int] = set()
         self._deaths_at: dict[str, tuple[int, int]] = {}  # by role: where the last one died, how many there
 
@@ -99,6 +103,8 @@ class Replacer:
             now = self.c.current
             if now is not None and now.state == PREPARING and not now.waiting_for:
                 self.c.start_reader(now)
+        elif worker.pid in self._outputs_begin:
+            self._begin_output(worker)
         elif worker is self.c.splitter:
             self.free_slots_again()
             for r in self.c.recordings:
@@ -281,28 +287,57 @@ class Replacer:
         r.analysis.recording = r.id
         self.c.s.tell(r.analysis, {"op": "record", "recording": r.id, **r.spec["analysis"]})
 
+    def granted(self, worker: Worker, slot: int) -> None:
+        """Note the slot of an output or an analysis. Nothing was written yet: from here on an output's writes count."""
+        self.slots[worker.pid] = slot
+        if worker.pid in self.output_fds:
+            self._written[worker.pid] = worker.io_count("wchar")
+
     def _output_died(self, dead: Worker) -> None:
+        """Put a successor in an output's place. It keeps the slot, which holds what is still to be written.
+
+        Without one nothing was granted yet, and nothing is read before it is.
+        """
         fd, index = self.output_fds.pop(dead.pid)
-        slot = self.slots.pop(dead.pid, None)
+        slot, before = self.slots.pop(dead.pid, None), self._written.pop(dead.pid, None)
+        begun = self._outputs_begin.pop(dead.pid, None) is None
         r = next(r for r in self.c.recordings if dead in r.outputs)
-        written, state = dead.io_count("wchar"), self.c.s.ring.reader_state()
+        message: Message = {"op": "record", "recording": r.id, "index": index}
+        if slot is None:
+            self.free_slots_of(dead.pid)
+        else:
+            if begun:
+                after = dead.io_count("wchar") if self.counts_exact else None
+                if after is None or before is None:
+                    self._output_is_lost(r, index, fd, dead.pid)
+                    return
+                self._written_before[index] = self._written_before.get(index, 0) + after - before
+            message |= {"op": "resume", "slot": slot, "written": self._written_before.get(index, 0)}
         worker = self.c.s.spawn("tee_out")
         r.outputs[index] = worker
         self.output_fds[worker.pid] = (fd, index)
-        if slot is None or state["recording"] != r.id:
-            self.free_slots_of(dead.pid)
-            self.c.s.tell(worker, {"op": "record", "recording": r.id, "index": index}, (fd,))
-            return
-        self.slots[worker.pid] = slot
-        self._written_before[index] = self._written_before.get(index, 0) + (written or 0)
-        position = state["start"] + self._written_before[index]
-        message = {"op": "resume", "recording": r.id, "index": index, "slot": slot, "position": position}
-        self.c.s.tell(worker, message, (fd,))
+        if slot is not None:
+            self.slots[worker.pid] = slot
+        self._outputs_begin[worker.pid] = message
+
+    def _begin_output(self, worker: Worker) -> None:
+        """Let a successor write. Its own count is taken while it sleeps."""
+        message = self._outputs_begin.pop(worker.pid)
+        self._written[worker.pid] = worker.io_count("wchar")
+        self.c.s.tell(worker, message, (self.output_fds[worker.pid][0],))
+
+    def _output_is_lost(self, r: Recording, index: int, fd: int, pid: int) -> None:
+        """End an output of which this kernel does not tell how much a killed process had written."""
+        text = "its process was killed, and this kernel does not tell how much of it was written"
+        self.free_slots_of(pid)
+        let_go(fd)
+        self.c.hearing.output_ended(r, {"index": index, "errno": errno.EIO, "error": text})
 
     def output_over(self, worker: Worker) -> None:
         """Let the descriptor of a finished output go, so that its reader sees the end."""
         fd, _ = self.output_fds.pop(worker.pid)
         self.slots.pop(worker.pid, None)
+        self._written.pop(worker.pid, None)
         let_go(fd)
 
 

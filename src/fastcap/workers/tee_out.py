@@ -1,7 +1,8 @@
 """An output of ``fastcap tee``: ring -> descriptor, in order, as fast as the descriptor takes it.
 
 Control: ``record`` brings the descriptor; the slot is granted before the source is read; ``output`` goes back
-with how far it came. A killed one is replaced at its start position plus what it wrote (``wchar``).
+when it is through. A killed one's successor keeps its slot (``resume``), and goes on behind what was ``written``, by
+the kernel's count (``wchar``): so between `ready` and its last write this process writes nothing else.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import errno
 import os
 
 from fastcap import events
-from fastcap._pump import set_pipe_size, write_stream
+from fastcap._pump import OVERRUN, set_pipe_size, write_stream
 from fastcap._ring import ESSENTIAL, LOSSLESS, Ring, Slot
 from fastcap.events import EventReader
 from fastcap.wire import Channel
@@ -39,22 +40,24 @@ def _serve(channel: Channel, ring: Ring, message: dict[str, Any], fd: int) -> No
     set_pipe_size(fd, PIPE_BYTES)
     if message["op"] == "resume":
         slot = Slot.adopt(ring, message["slot"])
-        position: int = message["position"]
     else:
         slot = Slot.claim(ring, LOSSLESS | ESSENTIAL)
         channel.send({"op": "granted", "recording": recording, "slot": slot.index})
-        position = _start_of(slot, EventReader(ring), recording, channel)
+    position = _start_of(slot, EventReader(ring), recording, channel) + message.get("written", 0)
     slot.advance(position)
     while True:
         position, error = write_stream(slot, fd, recording, position)
         if error or (ring.ended_recording >= recording and position >= ring.framed):
             break
         channel.poll()
+    text = None
+    if error == OVERRUN:
+        text, error = "bytes that were still to be written are no longer in the ring's memory", errno.EIO
     try:
         os.close(fd)
     except OSError as e:  # a disk may say only now that it could not write
         error = error or e.errno or errno.EIO
-    text = os.strerror(error) if error else None
+    text = text or (os.strerror(error) if error else None)
     channel.send(
         {"op": "output", "recording": recording, "index": message["index"], "errno": error, "error": text}
     )
