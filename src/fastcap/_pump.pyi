@@ -5,6 +5,7 @@ STOPPED: str
 COMMAND: str
 FAILED: str
 CROWDED: str
+OVERRUN: int
 
 def set_pipe_size(fd: int, wanted: int) -> int: ...
 
