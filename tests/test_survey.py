@@ -95,15 +95,12 @@ def test_a_window_keeps_the_files_time_and_the_rollovers_before_it() -> None:
     assert run.phase_min[0] == pytest.approx(80_000, abs=1e-3)
 
 
-def test_a_window_that_is_all_gap_is_empty_not_an_error() -> None:
+def test_a_window_that_is_all_gap_is_refused_with_the_reason() -> None:
     words = signal(40_000)
     kept = np.concatenate([words[:10_000], words[30_000:]])
 
-    found = _survey.survey(trace_of(kept, Gap(10_000, 10_000, 20_000, "ring")), 0.006, 0.002)
-
-    assert found.runs == ()
-    assert (found.begin_s, found.end_s, found.words) == (0.006, 0.008, 0)
-    assert found.spectrum is None
+    with pytest.raises(ValueError, match=r"all 4,000 words of this window were lost \(ring\)"):
+        _survey.survey(trace_of(kept, Gap(10_000, 10_000, 20_000, "ring")), 0.006, 0.002)
 
 
 @pytest.mark.parametrize("size", [64, 65, 4096])

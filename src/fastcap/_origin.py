@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from functools import cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from fastcap._tracefile import Facts, open_words
@@ -39,25 +41,34 @@ class Origin:
         """How many words there are."""
         return self.stored.count
 
+    @cached_property
+    def _lost_before(self) -> tuple[list[int], list[int]]:
+        """The gaps' words in the file, and how many are lost before each and in all."""
+        gaps = self.facts.gaps
+        return [gap.file_word for gap in gaps], [0, *accumulate(gap.words_lost for gap in gaps)]
+
+    @property
+    def span(self) -> int:
+        """How many words there would be if none were lost."""
+        return self.words + self._lost_before[1][-1]
+
     def source_word(self, word: int) -> int:
-        """Return the source's index of ``word``, lost ones counted; both from the file's first word.
+        """Return the source's index of ``word``, lost ones counted: that of word 0 is what is lost before it."""
+        places, lost = self._lost_before
+        return word + lost[bisect_right(places, word)]
 
-        A file that begins with a gap begins where that does.
+    def gaps_within(self, begin: int, end: int, first: int, last: int) -> tuple[Gap, ...]:
+        """Return what is missing of source words ``first`` to ``last``, of which words ``begin`` to ``end`` are there.
+
+        Indices count from ``begin`` and ``first``. Of a gap that an edge cuts, what lies within.
         """
-        if not word:
-            return 0
-        return word + sum(gap.words_lost for gap in self.facts.gaps if gap.file_word <= word)
-
-    def gaps_within(self, begin: int, end: int) -> tuple[Gap, ...]:
-        """Return the gaps of a window, counted from its first word; one at either end of the file is its own."""
-        first = self.source_word(begin)
-        return tuple(
-            Gap(gap.file_word - begin, gap.word - first, gap.words_lost, gap.stage)
-            for gap in self.facts.gaps
-            if begin < gap.file_word < end
-            or (gap.file_word == 0 and begin == 0)
-            or (gap.file_word == end == self.words)
-        )
+        found = []
+        for gap in self.facts.gaps:
+            low, high = max(gap.word, first), min(gap.word + gap.words_lost, last)
+            if high > low:
+                place = min(max(gap.file_word, begin), end)
+                found.append(Gap(place - begin, low - first, high - low, gap.stage))
+        return tuple(found)
 
 
 def opened(path: str, payload: str | None) -> Origin:

@@ -105,7 +105,7 @@ class TraceSource:
     @property
     def span_words(self) -> int:
         """Words from its begin to its end, missing ones counted."""
-        return len(self._trace) + sum(gap.words_lost for gap in self._gaps)
+        return len(self._trace) + self._trace.words_lost
 
     def stretches(self) -> Iterator[Stretch]:
         """Yield the words between gaps."""
@@ -119,10 +119,19 @@ class TraceSource:
 
 
 def source_of(data: Trace | Source) -> Source:
-    """Return ``data`` as a source of stretches."""
+    """Return ``data`` as a source of stretches.
+
+    Raises
+    ------
+    ValueError
+        It is a window of a trace all of which was lost.
+    """
     from fastcap.trace import Trace
 
-    return TraceSource(data) if isinstance(data, Trace) else data
+    if not isinstance(data, Trace):
+        return data
+    data._refuse_lost()
+    return TraceSource(data)
 
 
 def stats_of(stretches: Iterable[Stretch]) -> TraceStats:

@@ -7,7 +7,6 @@ spread evenly over the window; the picture says of how many.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from itertools import pairwise
@@ -17,11 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastcap import words as fw
-from fastcap._gaps import file_word, source_words
+from fastcap._gaps import source_words
 from fastcap._shown import MIN_SEGMENT, Bars, Columns, Floats, Spectrum, Survey, power, spectrum_of
 from fastcap.errors import StreamFormatError
 from fastcap.overview import BARS, RadiusHistogram
-from fastcap.units import parse_duration_s
 
 if TYPE_CHECKING:
     from fastcap.sidecar import Gap
@@ -43,40 +41,32 @@ def survey(trace: Trace, start: Duration | None, duration: Duration | None) -> S
     StreamFormatError
         The rate is not known, or the trace holds no words.
     ValueError
-        The window is empty or reaches beyond the trace.
+        The window is empty, all of it was lost, or it reaches beyond the trace.
     """
     rate, name = trace.sample_rate, trace.path or "words in memory"
     if rate is None:
         raise StreamFormatError(f"{name}: the word rate is not known, so there is no time axis to draw")
-    gaps = trace.gaps
-    span = len(trace) + sum(gap.words_lost for gap in gaps)
-    if not span:
+    if not len(trace) + trace.words_lost:
         raise StreamFormatError(f"{name}: holds no words, so there is nothing to draw")
-    trace.window(start or 0, duration)  # refuses what is not there
-    begin = math.ceil(parse_duration_s(start or 0) * rate)
-    end = (
-        span
-        if duration is None
-        else math.ceil((parse_duration_s(start or 0) + parse_duration_s(duration)) * rate)
-    )
-    if begin >= end:
-        raise ValueError(
-            f"nothing to draw from {start or 0} for {duration}: {name} lasts {float(span / rate):.6g} s"
-        )
-    low, high = file_word(gaps, begin), file_word(gaps, end)
-    clock = _Clock(gaps, rate, trace._first)
+    part = trace.window(start or 0, duration)
+    if not len(part) + part.words_lost:
+        lasts_s = float((len(trace) + trace.words_lost) / rate)
+        raise ValueError(f"nothing to draw from {start or 0} for {duration}: {name} lasts {lasts_s:.6g} s")
+    part._refuse_lost()
+    gaps, words = part.gaps, len(part)
+    clock = Clock(gaps, rate, part._first)
     return Survey(
-        begin_s=clock.of_source(begin),
-        end_s=clock.of_source(end),
-        words=high - low,
-        runs=tuple(_columns(trace, run, clock, high - low) for run in _runs(gaps, low, high)),
-        bars=_bars(trace, low, high),
-        spectrum=_spectrum(trace, gaps, low, high, float(rate)),
+        begin_s=clock.of_source(0),
+        end_s=clock.of_source(words + part.words_lost),
+        words=words,
+        runs=tuple(columns_of(part, clock, COLUMNS)),
+        bars=_bars(part, 0, words),
+        spectrum=_spectrum(part, gaps, 0, words, float(rate)),
         gaps_s=tuple((clock.of_source(g.word), clock.of_source(g.word + g.words_lost)) for g in gaps),
     )
 
 
-class _Clock:
+class Clock:
     """Seconds from the file's first word, of words of a trace."""
 
     def __init__(self, gaps: Sequence[Gap], rate: Fraction, first: int) -> None:
@@ -93,24 +83,25 @@ class _Clock:
 
 
 def _runs(gaps: Sequence[Gap], low: int, high: int) -> Iterator[tuple[int, int]]:
-    """Yield stretches of words between the largest gaps."""
+    """Yield segments of words between the largest gaps."""
     inside = [gap for gap in gaps if low < gap.file_word < high]
     largest = sorted(inside, key=lambda gap: gap.words_lost)[-_BREAKS:]
     edges = [low, *sorted({gap.file_word for gap in largest}), high]
     yield from ((a, b) for a, b in pairwise(edges) if b > a)
 
 
-def _columns(trace: Trace, run: tuple[int, int], clock: _Clock, total: int) -> Columns:
-    begin, end = run
-    columns = max(1, min(end - begin, round(COLUMNS * (end - begin) / total)))
-    found = trace[begin:end].envelope(columns)
-    return Columns(
-        edges_s=clock.edges(begin + np.asarray(found.edges, dtype=np.int64)),
-        phase_min=found.phase_min,
-        phase_max=found.phase_max,
-        radius_min=found.radius_min,
-        radius_max=found.radius_max,
-    )
+def columns_of(trace: Trace, clock: Clock, columns: int) -> Iterator[Columns]:
+    """Yield the envelope of each segment between the largest gaps: about ``columns`` columns in all."""
+    for begin, end in _runs(trace.gaps, 0, len(trace)):
+        share = max(1, min(end - begin, round(columns * (end - begin) / len(trace))))
+        found = trace[begin:end].envelope(share)
+        yield Columns(
+            edges_s=clock.edges(begin + np.asarray(found.edges, dtype=np.int64)),
+            phase_min=found.phase_min,
+            phase_max=found.phase_max,
+            radius_min=found.radius_min,
+            radius_max=found.radius_max,
+        )
 
 
 def spread(low: int, high: int, size: int) -> list[int]:

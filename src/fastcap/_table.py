@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -47,6 +46,8 @@ COLUMNS = {
 TIME = Column("time", "time_s", "s", "time since the file's first word", "<f8")
 WORD = Column("word", "word", "1", "index of the word in the window; the rate is not known", "<i8")
 
+LOST = Column("words_lost", "words_lost", "1", "words lost right before; of the last row, also behind", "<i8")
+
 
 class Table:
     """A window of a trace, at its own rate or decimated.
@@ -59,6 +60,13 @@ class Table:
         What was asked for.
     rows : int
         How many values each has.
+
+    Raises
+    ------
+    ConfigError
+        A column is unknown.
+    ValueError
+        The window reaches beyond the trace, all of it was lost, or the rate does not fit.
     """
 
     def __init__(
@@ -71,6 +79,7 @@ class Table:
     ) -> None:
         if start is not None or duration is not None:
             trace = trace.window(0 if start is None else start, duration)
+        trace._refuse_lost()
         self._trace = trace
         self.rate_hz = trace.sample_rate if rate is None else parse_rate_hz(rate)
         self.columns = _chosen(what, decimated=rate is not None)
@@ -83,15 +92,18 @@ class Table:
         for at in range(0, self.rows, _BLOCK_WORDS):
             yield self._block(column, at, min(self.rows, at + _BLOCK_WORDS)).astype(column.dtype, copy=False)
 
-    def blocks(self) -> Iterator[list[NDArray[Any]]]:
-        """Yield the coordinate and all columns in blocks of rows."""
-        yield from map(list, zip(*map(self.values, (self.coordinate, *self.columns)), strict=True))
+    @property
+    def words_lost(self) -> int:
+        """How many words of the window were lost."""
+        return self._trace.words_lost
 
     def _block(self, column: Column, begin: int, end: int) -> NDArray[Any]:
         if column is WORD:
             return np.arange(begin, end)
         if column is TIME:
             return self._times(np.arange(begin, end))
+        if column is LOST:
+            return self._lost(begin, end)
         if self._decimated is not None:
             return np.asarray(self._decimated[begin:end])
         values: NDArray[Any] = getattr(self._trace[begin:end], column.name)()
@@ -106,10 +118,29 @@ class Table:
         assert trace.sample_rate is not None
         return rows / float(rate) + float(trace._first / trace.sample_rate)
 
-    def facts(self) -> dict[str, str | float]:
+    def _lost(self, begin: int, end: int) -> NDArray[np.int64]:
+        """Return how many words were lost between each row and the one before it."""
+        trace = self._trace
+        rows = np.arange(begin - 1, end)
+        if self._decimated is None:
+            places = source_words(trace.gaps, rows)
+        else:
+            assert trace.sample_rate is not None
+            assert self.rate_hz is not None
+            places = rows * int(trace.sample_rate / self.rate_hz)
+        edges = [edge for gap in trace.gaps for edge in (gap.word, gap.word + gap.words_lost)]
+        sums = np.repeat(np.cumsum([0, *(gap.words_lost for gap in trace.gaps)]), 2)[1:-1]
+        before = np.interp(places, edges, sums).astype(np.int64)
+        if begin == 0:
+            before[0] = 0
+        if end == self.rows:
+            before[-1] = trace.words_lost
+        return np.asarray(np.diff(before), dtype=np.int64)
+
+    def facts(self) -> dict[str, str | float | int]:
         """Return what else belongs to the values, as text and numbers."""
         trace, file_start = self._trace, self._trace._origin.facts.start  # times count from the file's
-        found: dict[str, str | float] = {"recorder": f"fastcap {__version__}"}
+        found: dict[str, str | float | int] = {"recorder": f"fastcap {__version__}"}
         if trace.path is not None:
             found["source_file"] = trace.path
         if self.rate_hz is not None:
@@ -120,8 +151,7 @@ class Table:
             found["header"] = "\n".join(trace.header.text_lines)
         if trace.meta:
             found["meta"] = json.dumps(trace.meta, default=str)
-        if trace.gaps:
-            found["words_lost"] = math.fsum(gap.words_lost for gap in trace.gaps)
+        found["words_lost"] = trace.words_lost
         return found
 
 

@@ -12,12 +12,18 @@ from fastcap.stream import Header
 
 
 class TraceFacts:
-    """Words ``begin`` to ``end`` of an origin, and the facts of them."""
+    """Words ``begin`` to ``end`` of an origin, and the facts of them.
 
-    def __init__(self, origin: Origin, begin: int, end: int) -> None:
+    They are what is there of source words ``first`` to ``last``, lost ones counted: by default of all from the
+    begin of the file to its end.
+    """
+
+    def __init__(self, origin: Origin, begin: int, end: int, first: int = 0, last: int | None = None) -> None:
         self._origin = origin
         self._begin = begin
         self._end = end
+        self._first = first
+        self._last = origin.span if last is None else last
 
     def __len__(self) -> int:
         return self._end - self._begin
@@ -59,7 +65,10 @@ class TraceFacts:
 
     @property
     def start(self) -> datetime | None:
-        """When the first word of this window was sampled, to the microsecond; None if nothing says it."""
+        """When this window begins, to the microsecond; None if nothing says it.
+
+        Its first word was sampled then, unless it begins with a gap.
+        """
         start = self._origin.facts.start
         if start is None or self._first == 0:
             return start
@@ -72,10 +81,31 @@ class TraceFacts:
 
     @property
     def gaps(self) -> tuple[Gap, ...]:
-        """Where words are missing in this window, exactly counted; indices count from its first word."""
-        return self._origin.gaps_within(self._begin, self._end)
+        """Where words are missing in this window, exactly counted; indices count from its begin.
+
+        A window of time (`Trace.window`) has what was lost in that time: also what its edges cut out of a gap.
+        A slice has the gaps between its words; one before the first or behind the last word of a trace is in
+        slices that reach that end. ``gap.word`` and ``gap.words_lost`` count words of the source, so that
+        ``len(tr)`` and all ``words_lost`` add up to the window's time.
+        """
+        return self._origin.gaps_within(self._begin, self._end, self._first, self._last)
 
     @property
-    def _first(self) -> int:
-        """Source index of the window's first word."""
-        return self._origin.source_word(self._begin)
+    def words_lost(self) -> int:
+        """How many words are missing in this window, exactly counted."""
+        return self._last - self._first - len(self)
+
+    def _refuse_lost(self) -> None:
+        """Refuse to make something of a window of which nothing is there.
+
+        Raises
+        ------
+        ValueError
+            All its words were lost.
+        """
+        if self.words_lost and not len(self):
+            stages = ", ".join(dict.fromkeys(gap.stage for gap in self.gaps))
+            raise ValueError(
+                f"{self.path or 'this trace'}: all {self.words_lost:,} words of this window were lost ({stages}); "
+                "choose another"
+            )

@@ -51,17 +51,23 @@ def polar_into(
     radius_out: Floats | None,
     carry: fw.Carry,
 ) -> tuple[Floats, Floats]:
-    """Fill both; see `fastcap.words.phase_radius`.
+    """Fill both; see `fastcap.words.phase_radius`."""
+    phase_out, radius_out = polar_outs(end - begin, phase_out, radius_out)
+    stored.decode(begin, end, phase_out, radius_out, carry)
+    return phase_out, radius_out
+
+
+def polar_outs(size: int, phase_out: Floats | None, radius_out: Floats | None) -> tuple[Floats, Floats]:
+    """Return both outputs after checking them, or new arrays.
 
     Raises
     ------
     ValueError
-        Outputs do not fit, or overlap.
+        They do not fit, or overlap.
     """
-    phase_out, radius_out = (out_for(end - begin, out) for out in (phase_out, radius_out))
+    phase_out, radius_out = (out_for(size, out) for out in (phase_out, radius_out))
     if np.shares_memory(phase_out, radius_out):
         raise ValueError("phase_out and radius_out overlap; give arrays of their own")
-    stored.decode(begin, end, phase_out, radius_out, carry)
     return phase_out, radius_out
 
 

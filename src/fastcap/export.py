@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastcap._newfile import new_file
-from fastcap._table import TIME, Table
+from fastcap._table import LOST, TIME, Table
 from fastcap.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -50,7 +50,10 @@ def export(
         Its ending says the format: ``.npz`` and ``.csv`` have columns named with their units (``time_s``,
         ``phase_turns``, ``radius_counts``, ``i_counts``, ``q_counts``, ``m_turns``); ``.nc`` has the
         coordinate ``time`` and variables named as in ``what`` with a ``units`` attribute each. Times are
-        seconds after ``start``, which ``.npz`` and ``.nc`` hold, too: that of the file's first word.
+        seconds after ``start``, which ``.npz`` and ``.nc`` hold, too: that of the file's first word. All say
+        how many words of the window were lost: ``words_lost`` in ``.npz`` and as an attribute in ``.nc``; in
+        ``.csv`` a column ``words_lost``, which is there only if any were, says how many right before each row
+        (before or behind the last one), so that its sum is theirs.
     what : sequence of str, optional
         Of "phase", "radius", "i", "q", "m"; default: phase and radius.
     start, duration : str or number, optional
@@ -70,7 +73,7 @@ def export(
     ConfigError
         The file exists, its ending or ``what`` is unknown, or a package for it is missing.
     ValueError
-        The window reaches beyond the trace, or the rate does not fit.
+        The window reaches beyond the trace, all its words were lost, or the rate does not fit.
     SinkError
         The file system refused. Nothing is left behind.
     """
@@ -159,10 +162,11 @@ def _write_csv(part: Path, table: Table, counter: _Counter) -> None:
     """Write a line of names, then a line a row; a float is written with as many digits as give it back."""
     with part.open("w", newline="", encoding="ascii") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([column.full_name for column in (table.coordinate, *table.columns)])
-        for blocks in table.blocks():
+        columns = (table.coordinate, *table.columns, *((LOST,) if table.words_lost else ()))
+        writer.writerow([column.full_name for column in columns])
+        for blocks in zip(*map(table.values, columns), strict=True):
             writer.writerows(zip(*(block.tolist() for block in blocks), strict=True))
-            counter.add(sum(block.size for block in blocks))
+            counter.add(sum(block.size for block in blocks[: 1 + len(table.columns)]))
 
 
 def _write_netcdf(part: Path, table: Table, counter: _Counter) -> None:

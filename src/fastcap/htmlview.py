@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from fractions import Fraction
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,13 @@ from fastcap.units import format_duration, format_rate_hz, format_size
 from fastcap.verdict import judge
 
 if TYPE_CHECKING:
+    from fastcap._shown import Columns
     from fastcap.capture import Capture
     from fastcap.trace import Trace
 
 _POINTS = 300
 _QUICK_WORDS = 1 << 21
-_WIDTH, _HEIGHT = 600, 90
+_WIDTH, _HEIGHT, _AXIS = 600, 90, 16
 _MOST_ROWS = 24
 _MOST_CHARACTERS = 160
 _GOOD, _BAD = "#2a7f4f", "#d62728"
@@ -33,7 +35,7 @@ def trace_html(trace: Trace) -> str:
         ("rate", "unknown" if rate is None else format_rate_hz(rate)),
         ("start", "unknown" if start is None else start.isoformat(" ")),
     ]
-    lost = sum(gap.words_lost for gap in trace.gaps)
+    lost = trace.words_lost
     if rate is not None:
         rows.append(("duration", format_duration((len(trace) + lost) / rate)))
     rows.append(("gaps", f"{len(trace.gaps)}, {lost:,} words missing" if lost else "none known"))
@@ -79,24 +81,60 @@ def capture_html(capture: Capture) -> str:
 
 
 def _drawing(trace: Trace) -> str:
-    """Return the phase's envelope as inline SVG; nothing where it would take more than a moment."""
+    """Return the phase's envelope over time as inline SVG; nothing where it would take more than a moment."""
     if len(trace) < 2 or not _is_quick(trace):
         return ""
+    from fastcap._survey import Clock, columns_of
+
+    rate = trace.sample_rate
+    clock = Clock(trace.gaps, rate or Fraction(1), trace._first)
+    runs = list(columns_of(trace, clock, _POINTS))
+    begin, end = clock.of_source(0), clock.of_source(len(trace) + trace.words_lost)
+    bottom = min(float(run.phase_min.min()) for run in runs)
+    span = max(float(run.phase_max.max()) for run in runs) - bottom
+    scale_x, scale_y = _WIDTH / (end - begin), (_HEIGHT - 1) / (span or 1.0)
+    shapes = [_polygon(run, begin, bottom, scale_x, scale_y) for run in runs]
+    for gap in trace.gaps:
+        at = (clock.of_source(gap.word) - begin) * scale_x
+        width = (clock.of_source(gap.word + gap.words_lost) - begin) * scale_x - at
+        shapes.append(
+            f'<rect x="{at:.1f}" y="0" width="{max(width, 0.5):.1f}" height="{_HEIGHT}" fill="{_BAD}" '
+            f'fill-opacity="0.35"><title>{gap.words_lost:,} words lost</title></rect>'
+        )
+    return (
+        f'<svg width="{_WIDTH}" height="{_HEIGHT + _AXIS}" viewBox="0 0 {_WIDTH} {_HEIGHT + _AXIS}" '
+        'style="border:1px solid #ddd;background:#fff" role="img">'
+        f"{''.join(shapes)}{_axis(begin, end, rate is not None)}</svg>"
+        f'<div style="color:#777">phase: spans {span:.6g} turns{_gaps_note(trace)}</div>'
+    )
+
+
+def _polygon(run: Columns, begin: float, bottom: float, scale_x: float, scale_y: float) -> str:
+    """Return a segment's envelope, drawn as steps from its begin to its end."""
     import numpy as np
 
-    found = trace.envelope(_POINTS)
-    low, high = found.phase_min, found.phase_max
-    bottom, span = float(low.min()), float(high.max() - low.min())
-    x = found.edges[:-1] * (_WIDTH / len(trace))
-    upper, lower = ((_HEIGHT - 1) * (1 - (side - bottom) / (span or 1.0)) for side in (high, low))
+    x = np.repeat((run.edges_s - begin) * scale_x, 2)[1:-1]
+    upper, lower = (
+        (_HEIGHT - 1) - (np.repeat(side, 2) - bottom) * scale_y for side in (run.phase_max, run.phase_min)
+    )
     outline = zip(np.concatenate([x, x[::-1]]), np.concatenate([upper, lower[::-1]]), strict=True)
     points = " ".join(f"{a:.1f},{b:.1f}" for a, b in outline)
-    return (
-        f'<svg width="{_WIDTH}" height="{_HEIGHT}" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
-        'style="border:1px solid #ddd;background:#fff" role="img">'
-        f'<polygon points="{points}" fill="#1f5fa8" stroke="#1f5fa8" stroke-width="1"/></svg>'
-        f'<div style="color:#777">phase: spans {span:.6g} turns</div>'
+    return f'<polygon points="{points}" fill="#1f5fa8" stroke="#1f5fa8" stroke-width="1"/>'
+
+
+def _axis(begin: float, end: float, in_seconds: bool) -> str:
+    """Return begin, middle and end of the drawing, below it."""
+    places = (("start", 2, begin), ("middle", _WIDTH / 2, (begin + end) / 2), ("end", _WIDTH - 2, end))
+    unit = " s since the file's first word" if in_seconds else " words"
+    return "".join(
+        f'<text x="{x}" y="{_HEIGHT + _AXIS - 3}" text-anchor="{anchor}" font-size="11" fill="#777">'
+        f"{value:.9g}{unit if anchor == 'middle' else ''}</text>"
+        for anchor, x, value in places
     )
+
+
+def _gaps_note(trace: Trace) -> str:
+    return "; red: words lost" if trace.gaps else ""
 
 
 def _is_quick(trace: Trace) -> bool:

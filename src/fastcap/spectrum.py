@@ -220,13 +220,14 @@ def psd(
     Raises
     ------
     ValueError
-        The trace's rate is unknown, it holds no words, or an option makes no sense.
+        The trace's rate is unknown, it holds no words or all were lost, or an option makes no sense.
     ConfigError
         The window, or ``detrend="linear"``, needs scipy, which is not installed.
     """
     rate = trace.sample_rate
     if rate is None:
         raise ValueError(f"sample rate of {trace.path or 'these words'} is unknown: it has no spectrum in Hz")
+    trace._refuse_lost()
     edges = [0, *(gap.file_word for gap in trace.gaps), len(trace)]
     runs = [(a, b) for a, b in itertools.pairwise(edges) if b > a]
     if not runs:

@@ -81,7 +81,8 @@ class Trace(TraceFacts):
 
     def __repr__(self) -> str:
         rate = "unknown rate" if self.sample_rate is None else f"{self.sample_rate_hz:.10g} Hz"
-        lost = f", {len(self.gaps)} gaps" if self.gaps else ""
+        count, gaps = len(self.gaps), "gap" if len(self.gaps) == 1 else "gaps"
+        lost = f", {self.words_lost:,} lost in {count} {gaps}" if count else ""
         return f"<Trace of {self.path or 'words in memory'}: {len(self):,} words, {rate}{lost}>"
 
     def _repr_html_(self) -> str:
@@ -95,21 +96,35 @@ class Trace(TraceFacts):
             import numpy as np
 
             words = np.ascontiguousarray(self._origin.stored.read(0, self._origin.words))
-            return _from_memory, (words, facts, self._begin, self._end)
+            return _from_memory, (words, facts, self._begin, self._end, self._first, self._last)
         name = os.path.abspath(facts.path)
-        return _from_file, (name, facts.payload, self._origin.words, self._begin, self._end)
+        window = (self._begin, self._end, self._first, self._last)
+        return _from_file, (name, facts.payload, self._origin.words, *window)
 
     # -- windows ---------------------------------------------------------------------------------
 
     def __getitem__(self, index: slice) -> Trace:
-        """Return the window of words ``index``, which has no step; it ends where the words do."""
+        """Return the window of words ``index``, which has no step; it ends where the words do.
+
+        What of it is missing: see `gaps`.
+        """
         if not isinstance(index, slice) or index.step not in (None, 1):
             raise TypeError(f"a trace takes slices a:b, not {index!r}; use tr.words[...] for single words")
         begin, end, _ = index.indices(len(self))
-        return Trace(self._origin, self._begin + begin, self._begin + max(begin, end))
+        low, high = self._begin + begin, self._begin + max(begin, end)
+        first = self._first if low == self._begin else self._origin.source_word(low)
+        if high == self._end:
+            last = self._last
+            first = first if begin < len(self) or not begin else last
+        else:
+            last = self._origin.source_word(high - 1) + 1 if high > low else first
+        return Trace(self._origin, low, high, first, last)
 
     def window(self, start: Duration, duration: Duration | None = None) -> Trace:
-        """Return the words sampled at ``start <= t < start + duration``, t from this window's first word.
+        """Return the words sampled at ``start <= t < start + duration``, t from this window's begin.
+
+        Of a time in which all words were lost it is empty, and its `gaps` say so; what cannot be had of no words
+        (`stats`, `psd`, `plot`, an export) is an error then.
 
         Parameters
         ----------
@@ -127,8 +142,7 @@ class Trace(TraceFacts):
             raise ValueError(
                 f"sample rate of {self.path or 'these words'} is unknown; slice by words: tr[a:b]"
             )
-        gaps = self.gaps
-        span = len(self) + sum(gap.words_lost for gap in gaps)
+        span = self._last - self._first
         begin = parse_duration_s(start) * rate
         end = Fraction(span) if duration is None else begin + parse_duration_s(duration) * rate
         if not begin <= end <= span:
@@ -139,7 +153,9 @@ class Trace(TraceFacts):
                 f"window from {asked} is not within this trace of {float(span / rate):.9g} s; "
                 "leave duration out to go to its end"
             )
-        return self[file_word(gaps, math.ceil(begin)) : file_word(gaps, math.ceil(end))]
+        first, last = self._first + math.ceil(begin), self._first + math.ceil(end)
+        low, high = (file_word(self._origin.facts.gaps, word) for word in (first, last))
+        return Trace(self._origin, low, high, first, last)
 
     # -- values ----------------------------------------------------------------------------------
 
@@ -251,12 +267,13 @@ class Trace(TraceFacts):
         Raises
         ------
         ValueError
-            A value is negative, or no number.
+            A value is negative, or no number; or all words of this window were lost.
         """
         from fastcap._values import update_stats
         from fastcap.stats import TraceStats
 
         skip_words = whole_number(skip_words, "skip_words")
+        self._refuse_lost()
         stored, begin = self._origin.stored, self._begin
         before = self._origin.facts.first_word + self._first
         carry = self._origin.index.carry_before(begin)
@@ -290,12 +307,12 @@ class Trace(TraceFacts):
         return plot_trace(self, path, start=start, duration=duration)
 
 
-def _from_memory(words: Words, facts: Facts, begin: int, end: int) -> Trace:
-    return Trace(Origin(InMemory(words), facts), begin, end)
+def _from_memory(words: Words, facts: Facts, *window: int) -> Trace:
+    return Trace(Origin(InMemory(words), facts), *window)
 
 
-def _from_file(path: str, payload: str | None, words: int, begin: int, end: int) -> Trace:
-    return Trace(reopened(path, payload, words), begin, end)
+def _from_file(path: str, payload: str | None, words: int, *window: int) -> Trace:
+    return Trace(reopened(path, payload, words), *window)
 
 
 def load(path: str | bytes | os.PathLike[str], *, payload: str | None = None) -> Trace:

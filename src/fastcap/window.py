@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastcap._stretches import Stretch, stats_of
-from fastcap._values import Floats, out_for
+from fastcap._values import Floats, out_for, polar_outs
 
 if TYPE_CHECKING:
     from fastcap.collection import TraceSet
@@ -122,12 +122,39 @@ class Window:
             if out is not None:
                 raise ValueError("out is for the phase of every word; leave it out with rate")
             return phase_at(self, rate)
-        out, at = out_for(len(self), out), 0
-        for stretch in self._stretches:
-            for piece in stretch.phases():
-                out[at : at + piece.size] = piece
-                at += piece.size
+        out = out_for(len(self), out)
+        self._decode(out, None)
         return out
+
+    def polar(
+        self, phase_out: Floats | None = None, radius_out: Floats | None = None
+    ) -> tuple[Floats, Floats]:
+        """Return `phase` and `radius` in one pass over the words.
+
+        Parameters
+        ----------
+        phase_out, radius_out : (n,) float64, optional
+            Filled and returned; made if not given.
+
+        Raises
+        ------
+        ValueError
+            Outputs do not fit, or overlap.
+        """
+        phase_out, radius_out = polar_outs(len(self), phase_out, radius_out)
+        self._decode(phase_out, radius_out)
+        return phase_out, radius_out
+
+    def _decode(self, phase: Floats, radius: Floats | None) -> None:
+        """Fill phase and radius of all words; rollovers go on over the files of a recording."""
+        at = 0
+        for stretch in self._stretches:
+            carry = stretch.carry()
+            for part in stretch.parts:
+                place = slice(at, at + len(part))
+                outs = phase[place], None if radius is None else radius[place]
+                part._origin.stored.decode(part._begin, part._end, *outs, carry)
+                at += len(part)
 
     def stats(self) -> TraceStats:
         """Return statistics of radius and phase, without the start-up transients that the window holds."""

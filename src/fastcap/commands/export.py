@@ -31,12 +31,21 @@ def export(
 
     bar = _Bar(to)
     names = None if what is None else [name.strip() for name in what.split(",")]
+    rate = window.pop("rate")
+    trace = load(file, payload=payload)
+    if any(given is not None for given in window.values()):
+        trace = trace.window(window["start"] or 0, window["duration"])
     try:
-        made = write(load(file, payload=payload), to, what=names, progress=bar.update, **window)
+        made = write(trace, to, what=names, rate=rate, progress=bar.update)
     finally:
         bar.close()
+    if trace.words_lost:
+        click.echo(
+            f"note: {trace.words_lost:,} words of this window were lost and are not in {made}", err=True
+        )
     if as_json:
-        click.echo(json.dumps({"file": file, "path": str(made), "bytes": made.stat().st_size}))
+        size, lost = made.stat().st_size, trace.words_lost
+        click.echo(json.dumps({"file": file, "path": str(made), "bytes": size, "words_lost": lost}))
     else:
         click.echo(str(made))
     return COMPLETE
