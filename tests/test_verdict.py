@@ -90,6 +90,18 @@ def test_losses_are_told_by_stage_and_with_what_helps() -> None:
     assert verdict.reasons[0].endswith("; use a larger --ring")
 
 
+def test_full_ring_is_no_wish_for_a_larger_one_where_the_destination_failed() -> None:
+    lossy = make_report(ledger=LEDGERS["ring"])
+    lossy["sink"]["errors"] = [
+        {"at_s": 1.0, "for_s": 0.5, "text": "cannot fsync a.bin.part: Input/output error"},
+        {"at_s": 2.0, "for_s": 30.0, "text": "cannot write a.bin.part: No space left on device"},
+    ]
+    (reason,) = judge(lossy | settle(lossy, arrived=True)).reasons
+
+    assert "took nothing for 30.0 s (cannot write a.bin.part: No space left on device)" in reason
+    assert "--ring" not in reason
+
+
 def test_gravest_reason_stands_in_the_line() -> None:
     assert "INCOMPLETE (the source ended with status 4 (no board))" in (
         judge(_report("status 4", "none", 0, None, False)).line

@@ -114,7 +114,7 @@ def build(recording: Any, segment: Json) -> Json:
         "pipe_full_s": recording.pipe_full_s,
         "pipe_bytes": recording.pipe_bytes or None,
         "clock": clock["clock"],
-        "sink": segment["sink"],
+        "sink": segment["sink"] and segment["sink"] | {"errors": recording.errors_of(segment["index"])},
         "checksum": checksum if segment["path"] else None,
         "source": recording.source_report(),
         "analysis": recording.analysis_result,
@@ -128,4 +128,10 @@ def build(recording: Any, segment: Json) -> Json:
     return draft | verdict.settle(draft, arrived=recording.complete if last else True)
 
 
-__all__ = ["build", "events", "ledger", "rate_hz"]
+def without_file(report: Json, why: str) -> Json:
+    """Return the report of a file that is not where the report says; ``why`` in words."""
+    draft = report | {"sink": report["sink"] | {"file_error": why}}
+    return draft | verdict.settle(draft, arrived=report["complete"])
+
+
+__all__ = ["build", "events", "ledger", "rate_hz", "without_file"]

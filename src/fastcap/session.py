@@ -192,6 +192,9 @@ class Session:
             r.files.append(message)
         elif op == "warning":
             r.warnings.append(message["text"])
+            import logging  # costs a start more than most sessions need
+
+            logging.getLogger(__name__).warning("%s", message["text"])
         elif op == "done":
             r.reports, r.outputs, r.sampled, r.done = message["reports"], message["outputs"], True, True
         elif op == "silent":

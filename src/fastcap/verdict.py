@@ -99,6 +99,8 @@ def _losses(report: Report, estimate: int) -> tuple[list[str], list[str]]:
     short, long = [], []
     for stage in dict.fromkeys(e["stage"] for e in report["ledger"]):
         where, remedy = _STAGES.get(stage, (stage, ""))
+        if stage == "ring" and (error := _longest_error(report)):
+            remedy = f"the destination took nothing for {error['for_s'] or 0:.1f} s ({error['text']})"
         entries = [e for e in report["ledger"] if e["stage"] == stage]
         for certainty in dict.fromkeys(e["certainty"] for e in entries):
             found = [e for e in entries if e["certainty"] == certainty]
@@ -109,6 +111,12 @@ def _losses(report: Report, estimate: int) -> tuple[list[str], list[str]]:
         short.append(f"about {estimate} words lost by the board")
         long.append(f"about {estimate} words were lost by the board or its program, by the clock")
     return short, long
+
+
+def _longest_error(report: Report) -> Report | None:
+    """Return what the destination failed with for the longest time: that filled the ring."""
+    errors = (report.get("sink") or {}).get("errors") or []
+    return max(errors, key=lambda error: error["for_s"] or 0.0, default=None)
 
 
 def _amount(certainty: str, entries: list[Report]) -> tuple[str, str]:

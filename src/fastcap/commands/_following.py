@@ -6,6 +6,7 @@ folder. The handlers only count: what follows is done between two looks at the s
 
 from __future__ import annotations
 
+import logging
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ class Follower:
     """
 
     def __init__(self, board: Board, progress: Progress, *, keeps: bool = True) -> None:
+        logging.getLogger("fastcap.session").addHandler(logging.NullHandler())  # warnings are said here
         self.board = board
         self._keeps = keeps
         self.progress = progress

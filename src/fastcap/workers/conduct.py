@@ -17,6 +17,7 @@ from fastcap._signals import signal
 from fastcap.errors import FastcapError
 from fastcap.wire import Message
 from fastcap.workers.children import Source, Worker
+from fastcap.workers.finishing import Finishing, patience_s
 from fastcap.workers.hearing import Hearing
 from fastcap.workers.recording import DONE, FAILED, PREPARING, RUNNING, SAMPLED, Recording
 from fastcap.workers.replace import Replacer
@@ -37,7 +38,6 @@ WARM_S = 0.3  # warm workers are started when the recording under way has settle
 LOOK_S = 5.0
 SLOTS_S = 0.05  # between looks for free consumer slots
 SLOTS_KEPT = 4  # a recording begins if so many are free: its writer, its analysis, and two for the user
-GIVE_UP_S = 60.0  # after the source's end, a destination that only fails is given up
 
 
 class Conductor:
@@ -68,6 +68,7 @@ class Conductor:
         self.windows = WindowDesk(self)
         self.turns = Turns(self)
         self.limits = TimeLimits(self)
+        self.finishing = Finishing(self)
         self.lock: Any = None
         self.refused: list[str] = []
         self._waits_for_slots = False
@@ -372,18 +373,19 @@ class Conductor:
 
     def _look_for_progress(self, r: Recording, cursor: int, waited_s: float) -> None:
         """Give a destination up that has failed (not stalled) for a long time after the source's end."""
-        if r.over or r.writer_slot is None:
+        if r.over or r.writer_slot is None or r.files_done:
             return
         now = self.s.ring.slot_state(r.writer_slot)["cursor"]
-        waited_s = waited_s + LOOK_S if now == cursor and r.sink_trouble else 0.0
-        if waited_s >= GIVE_UP_S:
+        look_s = min(LOOK_S, patience_s(r) / 4)
+        waited_s = waited_s + look_s if now == cursor and r.sink_trouble else 0.0
+        if waited_s >= patience_s(r):
             self.fail(
                 r,
                 "SinkError",
                 f"{r.sink_trouble} (for {waited_s:.0f} s); what is missing stays in {self.s.folder}",
             )
             return
-        self.s.loop.later(LOOK_S, lambda: self._look_for_progress(r, now, waited_s))
+        self.s.loop.later(look_s, lambda: self._look_for_progress(r, now, waited_s))
 
     # -- files -----------------------------------------------------------------------------------
 
@@ -412,9 +414,8 @@ class Conductor:
         if r.spec.get("sink") is None:
             self._read_events()
             r.reports = [report.build(r, self._unwritten(r))]
-        elif r.analysis_result is not None and r.writer is not None and r.reports[-1]["analysis"] is None:
-            r.reports[-1]["analysis"] = r.analysis_result
-            self.s.tell(r.writer, {"op": "amend", "report": r.reports[-1]})
+        elif not self.finishing.is_over(r):
+            return
         if r.writer is not None:
             self.s.tell(r.writer, {"op": "final"})
         r.state = DONE

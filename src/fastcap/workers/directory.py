@@ -9,6 +9,10 @@ import errno
 import os
 import stat
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 _RENAME_NOREPLACE = 1
 
 
@@ -32,6 +36,11 @@ _REMEDY = {
     errno.EFBIG: "; raise the limit on file sizes (prlimit --fsize), or use --split: writing goes on by itself",
     errno.ENODEV: "; another file system is there now: mount the one again that was",
 }
+
+
+def identity(status: os.stat_result) -> dict[str, Any]:
+    """Return by what a file is known again: its file system, inode and size."""
+    return {"device": status.st_dev, "inode": status.st_ino, "bytes": status.st_size}
 
 
 class Directory:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 
+from fastcap.report import without_file
 from fastcap.wire import Message
 from fastcap.workers.children import Worker
 from fastcap.workers.recording import PREPARING, Recording
@@ -107,7 +108,7 @@ class Hearing:
 
     def _on_segment(self, r: Recording, worker: Worker, message: Message) -> None:
         r.pending_segment = message
-        r.sink_trouble = None
+        r.sink_works()
         r.written = message["last"]
         self.c.turns.pass_on()
         self.c.commit_if_ready(r)
@@ -117,6 +118,8 @@ class Hearing:
         if index < r.files_told:  # a writer's successor says it again
             return
         r.files_told = index + 1
+        r.files_named.append(message["file"])
+        r.sink_works()
         r.reports[index]["path"] = message["path"]  # it may have got another name at the last moment
         r.reports[index]["sink"]["wanted_path"] = message["wanted_path"]
         self.c.s.say({"op": "file", "recording": r.id, "path": message["path"], "report": r.reports[index]})
@@ -136,20 +139,31 @@ class Hearing:
             self.c.s.tell(r.analysis, {"op": "file", "paths": [report["path"] for report in r.reports]})
         self.c.check_done(r)
 
+    def _on_files_closed(self, r: Recording, worker: Worker, message: Message) -> None:
+        r.sink_works()
+        for gone in message["gone"]:
+            r.reports[gone["index"]] = without_file(r.reports[gone["index"]], gone["why"])
+        r.closed = True
+        self.c.check_done(r)
+
     def _on_sink_ok(self, r: Recording, worker: Worker, message: Message) -> None:
-        r.sink_trouble = None
+        seconds = r.sink_works()
+        if seconds is not None:
+            text = (
+                f"the destination takes the words again, after {seconds:.1f} s; what the ring held is written"
+            )
+            self.c.s.say({"op": "warning", "recording": r.id, "text": text})
 
     def _on_path_lost(self, r: Recording, worker: Worker, message: Message) -> None:
         r.path_trouble = None
         if message["lost"]:
             directory = r.spec["sink"]["directory"]
             r.path_trouble = f"{directory} was unmounted; writing goes on, to the disk that was there"
-            self.c.s.say({"op": "trouble", "recording": r.id, "text": r.path_trouble})
+            self.c.s.say({"op": "warning", "recording": r.id, "text": r.path_trouble})
 
     def _on_sink_error(self, r: Recording, worker: Worker, message: Message) -> None:
-        if message["text"] != r.sink_trouble:
-            self.c.s.say({"op": "trouble", "recording": r.id, "text": message["text"]})
-        r.sink_trouble = message["text"]
+        if r.sink_fails(message["text"], message["index"]):
+            self.c.s.say({"op": "warning", "recording": r.id, "text": message["text"]})
         self.c.turns.pass_on()
         if message.get("fatal"):
             self.c.fail(r, "SinkError", message["text"])

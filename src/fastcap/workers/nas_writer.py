@@ -2,7 +2,8 @@
 
 Flow of one recording: the slot is claimed before the source starts (``claim``); then the destination is
 checked and ``NAME.bin.part`` made (``record``) while the source may already run; then it is written
-(`fastcap.workers.writing`). What the report gains later goes into the sidecar (``amend``).
+(`fastcap.workers.writing`). What the report gains later goes into the sidecar, and the files are looked at once more
+(``close``: `fastcap.workers.closing`); a successor can do that, too.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 from fastcap._ring import ESSENTIAL, LOSSLESS, Ring, Slot
 from fastcap.wire import Channel
 from fastcap.workers._start import attach, serve
-from fastcap.workers.directory import SinkFailed
+from fastcap.workers.closing import close_files
 from fastcap.workers.writing import Abandoned, Discarded, NasWriter
 
 
@@ -32,6 +33,9 @@ def _serve(channel: Channel, ring: Ring) -> None:
             break
         elif message["op"] == "record":
             break
+        elif message["op"] == "close":  # a predecessor died when all files had their names
+            close_files(channel, message)
+            return
     assert slot is not None
     writer = NasWriter(ring, channel, slot, message)
     if not writer.resumed and not writer.look():
@@ -50,23 +54,16 @@ def _serve(channel: Channel, ring: Ring) -> None:
         channel.send({"op": "discarded", "recording": writer.recording})
         return
     slot.leave()
-    _amend(channel, writer)
+    _close(channel, writer)
 
 
-def _amend(channel: Channel, writer: NasWriter) -> None:
-    """Replace the sidecar when the report has grown (a late analysis), until told that it is final."""
+def _close(channel: Channel, writer: NasWriter) -> None:
+    """Wait until the report is final; put it into the sidecar if it has grown (a late analysis)."""
     channel.send({"op": "finished", "recording": writer.recording})
-    while True:
-        got = channel.receive()
-        if got is None or got[0]["op"] not in ("amend", "final"):
-            continue
-        if got[0]["op"] == "final":
-            return
-        try:
-            writer.sink.amend(got[0]["report"], writer.header)
-            channel.send({"op": "amended", "recording": writer.recording, "error": None})
-        except SinkFailed as e:
-            channel.send({"op": "amended", "recording": writer.recording, "error": str(e)})
+    while (got := channel.receive()) is None or got[0]["op"] not in ("close", "final"):
+        continue
+    if got[0]["op"] == "close":
+        close_files(channel, got[0], writer)
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from fastcap.clock import ClockRecorder
 
+_MOST_ERRORS = 1000  # in a report; a destination that fails more often is as bad
 PREPARING, RUNNING, SAMPLED, DONE, FAILED = "preparing", "running", "sampled", "done", "failed"
 
 
@@ -97,6 +98,13 @@ class Recording:
         self.outputs_left = len(spec.get("outputs") or [])
         self.output_results: list[dict[str, Any]] = []
         self.sink_trouble: str | None = None
+        self.sink_errors: list[
+            dict[str, Any]
+        ] = []  # of all files; what the destination has not got over has no end
+        self._errors_said: set[str] = set()  # since the destination last worked
+        self.files_named: list[dict[str, Any]] = []  # by what each complete file is known again
+        self.closing = self.closed = False  # the files are looked at for the last time; that is done
+        self.grown = False  # the last report holds more than its sidecar
         self.path_trouble: str | None = None  # the destination was unmounted, which stops nobody
         self.name_trouble: str | None = None  # a file has not the name that it was to have
         self.sink_so_far: dict[str, Any] | None = None  # what the writer has measured of its present file
@@ -254,6 +262,38 @@ class Recording:
             at_s = max(0, since_ns - self.started_ns) * 1e-9
             stall = {"at_s": round(at_s, 6), "for_s": round(for_ns * 1e-9, 6)}
             self.sink_so_far["stalls"].append(stall)
+
+    def sink_fails(self, text: str, index: int) -> bool:
+        """Note an error of the destination at file ``index``; tell whether it is news."""
+        self.sink_trouble = text
+        if text in self._errors_said:
+            return False
+        if not self._errors_said and len(self.sink_errors) < _MOST_ERRORS:
+            entry = {"index": index, "at_s": self._since_start_s(), "for_s": None, "text": text}
+            self.sink_errors.append(entry)
+        self._errors_said.add(text)
+        return True
+
+    def sink_works(self) -> float | None:
+        """Note that the destination works; return how long it had not, None: it had."""
+        self.sink_trouble = None
+        self._errors_said.clear()
+        if not self.sink_errors or self.sink_errors[-1]["for_s"] is not None:
+            return None
+        for_s: float = round(self._since_start_s() - self.sink_errors[-1]["at_s"], 6)
+        self.sink_errors[-1]["for_s"] = for_s
+        return for_s
+
+    def errors_of(self, index: int) -> list[dict[str, Any]]:
+        """Return the report's ``errors``: what went wrong on the destination at file ``index``."""
+        keys = ("at_s", "for_s", "text")
+        found = [{key: e[key] for key in keys} for e in self.sink_errors if e["index"] == index]
+        if found and found[-1]["for_s"] is None:
+            found[-1]["for_s"] = round(self._since_start_s() - found[-1]["at_s"], 6)  # so far
+        return found
+
+    def _since_start_s(self) -> float:
+        return round(max(0, now_ns() - self.started_ns) * 1e-9, 6)
 
     def source_report(self) -> dict[str, Any]:
         """Return the report's ``source``."""

@@ -241,7 +241,10 @@ class Replacer:
             return
         if r.files_done:
             r.writer = None
-            self.c.check_done(r)
+            if r.closing and self._too_many(f"end of recording {r.id}", 0):
+                self.c.finishing.give_up(r, "the process that does it died again and again")
+            else:
+                self.c.finishing.again(r)
             return
         r.replaced["nas_writer"] += 1
         slot = r.writer_slot
@@ -254,7 +257,7 @@ class Replacer:
                 f"the NAS writer died {r.replaced['nas_writer']} times; the data so far is in the session's folder",
             )
             return
-        r.pending_segment = r.sink_trouble = r.path_trouble = None
+        r.pending_segment = r.path_trouble = None
         if slot is None:
             self.c.prepare_sink(r)
         else:

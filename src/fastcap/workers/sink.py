@@ -14,7 +14,7 @@ from fastcap._ring import Slot, now_ns
 from fastcap.naming import plain_name, sidecar_path
 from fastcap.workers.calls import Calls
 from fastcap.workers.digest import Digest
-from fastcap.workers.directory import Directory, SinkFailed
+from fastcap.workers.directory import Directory, SinkFailed, identity
 from fastcap.workers.filenames import FileNames, needed, shifted_header
 
 TYPE_CHECKING = False
@@ -56,6 +56,7 @@ class Sink:
         self.header_bytes = 0  # of the board's header; known before the first byte is written
         self._begun = False  # next_file() has counted on, but not made the file yet
         self.given: str | None = None  # the present file's name, where it has one of its own
+        self.finished: dict[str, Any] = {}  # by what the last complete file is known again
         self._new_file(0, 0, b"")
 
     def _new_file(self, position: int, first_word: int, prefix: bytes) -> None:
@@ -404,9 +405,17 @@ class Sink:
         except OSError as e:
             raise SinkFailed("complete", self.path, e) from e
         if self.fd >= 0:
+            self.finished = identity(os.fstat(self.fd))
             os.close(self.fd)
             self.fd = -1
         return self.path
+
+    def find_finished(self) -> None:
+        """Look at a file that a dead predecessor has completed, or that is gone since."""
+        try:
+            self.finished = identity(os.stat(self.name, dir_fd=self.directory.fd, follow_symlinks=False))
+        except OSError:
+            self.finished = {"device": self.directory.device, "inode": 0, "bytes": 0}
 
     def _rename(self, old: str, new: str) -> None:
         try:

@@ -50,7 +50,7 @@ class StatusFile:
         self._path = os.path.join(directory(), f"{PREFIX}{os.getuid()}-{self._base['session']}.json")
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         self._written = 0.0
-        self._told: list[tuple[Any, Any]] = []
+        self._told: list[tuple[Any, ...]] = []
         try:
             self._fd = os.open(self._path, flags, 0o644)
             os.fchmod(self._fd, 0o644)
@@ -60,8 +60,8 @@ class StatusFile:
         self.write([])
 
     def write(self, recordings: list[dict[str, Any]]) -> None:
-        """Say how the session's recordings stand: at once what begins or ends, the rest once a second."""
-        told = [(r.get("recording"), r.get("state")) for r in recordings]
+        """Say how the session's recordings stand: at once what begins, ends or goes wrong, the rest once a second."""
+        told = [(r.get("recording"), r.get("state"), r.get("trouble")) for r in recordings]
         if self._fd < 0 or (told and told == self._told and time.monotonic() - self._written < 1.0):
             return
         self._written, self._told = time.monotonic(), told

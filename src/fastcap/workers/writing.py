@@ -238,13 +238,17 @@ class NasWriter:
 
     def _failed(self, e: SinkFailed) -> None:
         """Report an error of the destination, wait a little, and write everything since the last good fsync again."""
-        self.channel.send({"op": "sink_error", "recording": self.recording, "text": str(e), "errno": e.errno})
+        self._tell_failed(e)
         self.written = self.durable
         self.trouble = True
         got = self.channel.receive(RETRY_S)
         if got is not None:
             self._order(got[0]["op"])
         self.sink.reopen_if_stale(e.errno)
+
+    def _tell_failed(self, e: SinkFailed, *, fatal: bool = False) -> None:
+        failed = {"text": str(e), "errno": e.errno, "index": self.sink.index, "fatal": fatal}
+        self.channel.send({"op": "sink_error", "recording": self.recording, **failed})
 
     def _insist(self, call: Callable[..., T], *args: Any) -> T:
         """Call until the destination lets it succeed."""
@@ -287,20 +291,13 @@ class NasWriter:
 
     def _committed(self, path: str, index: int) -> None:
         wanted = self.sink.wanted_path
-        committed = {"path": path, "index": index, "wanted_path": wanted}
+        file = {"index": index, "name": self.sink.name, **self.sink.finished}
+        committed = {"path": path, "index": index, "wanted_path": wanted, "file": file}
         self.channel.send({"op": "committed", "recording": self.recording, **committed})
 
     def _failed_commit(self, e: SinkFailed) -> None:
         fatal = e.errno == errno.EEXIST
-        self.channel.send(
-            {
-                "op": "sink_error",
-                "recording": self.recording,
-                "text": str(e),
-                "errno": e.errno,
-                "fatal": fatal,
-            }
-        )
+        self._tell_failed(e, fatal=fatal)
         got = self.channel.receive(None if fatal else RETRY_S)
         if got is not None:
             self._order(got[0]["op"])
@@ -316,6 +313,7 @@ class NasWriter:
                 break
             if self._insist(self.sink.unfinished, first_word, given):
                 break
+            self.sink.find_finished()
             self._committed(self.sink.path, self.sink.index)  # the dead one may not have come to say so
             mark = self.ends.pop(0)
             position, first_word, given = mark.position, mark.data["first_word"], mark.data.get("name")
