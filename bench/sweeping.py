@@ -59,7 +59,7 @@ def _stamping(stamps: str, seconds: float) -> list[str]:
     """Return a command that writes a header, then stamps."""
     text = HEADER.format(words=int(RATE_HZ * seconds) // WRITE_WORDS * WRITE_WORDS).encode()
     text += b"\0" * (-len(text) % 8)
-    magic = 0x123456ABCDEF << 16 | len(text) // 8
+    magic = 0x123456ABCDEF << 16 | len(text) // 8 + 1
     octal = "".join(f"\\{byte:03o}" for byte in magic.to_bytes(8, "little") + text)
     return [
         "sh",

@@ -6,7 +6,7 @@ import numpy as np
 
 DEADLINE_S = 60
 COMMAND = [sys.executable, "-m", "fastcap.sim.board"]
-TWO_MHZ = ["-s4", "-lb"]
+TWO_MHZ = ["-s4", "-lb", "-v3"]
 COUNTER = [*TWO_MHZ, "--pattern", "counter"]
 AT_ONCE = [*COUNTER, "--speed", "max"]
 

@@ -23,7 +23,7 @@ PROGRAM, DEVICE, FOLDER = sys.argv[1:]
 
 def capture(name: str, *length: str) -> list[str]:
     to = ["--to", f"{FOLDER}/{name}.bin", "--ring", "16MiB", "--json", *length]
-    return [*COMMAND, "capture", *to, "--", PROGRAM, "-U", DEVICE, "-s", "4", "-l", "-b"]
+    return [*COMMAND, "capture", *to, "--", PROGRAM, "-U", DEVICE, "-s", "4", "-l", "-b", "-v", "3"]
 
 
 def status() -> dict[str, Any]:

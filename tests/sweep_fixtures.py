@@ -15,7 +15,7 @@ from fastcap.sweeping.plan import Plan, plan_of
 WORDS = 40_000
 SECONDS = WORDS / 2_000_000
 SIM = f"sim://?rate=2MHz&pattern=counter&q={WORDS}&fifo=512MiB"
-FLAGS = ["-q", str(WORDS), "-s", "4", "-l", "-b"]
+FLAGS = ["-q", str(WORDS), "-s", "4", "-l", "-b", "-v", "3"]
 
 
 class Device:

@@ -152,14 +152,14 @@ def test_command_that_is_ended_says_so_and_leaves_nothing_half_done(
 # -- where the words begin -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("payload", [None, "8n+8", "8n", "none"])
+@pytest.mark.parametrize("payload", [None, "auto", "8n+8", "8n", "none"])
 def test_payload_says_where_the_words_begin(
     cli: CommandLine, captured: Path, tmp_path: Path, payload: str | None
 ) -> None:
     path = tmp_path / "run.bin"
     raw = captured.read_bytes()
     words = len(raw) // 8 if payload == "none" else 100_000
-    counted = int.from_bytes(raw[:2], "little") + (payload == "8n")  # the magic word is counted, too
+    counted = int.from_bytes(raw[:2], "little") - (payload == "8n+8")  # the magic word is not counted
     path.write_bytes(counted.to_bytes(2, "little") + raw[2:])
     how = () if payload is None else ("--payload", payload)
 

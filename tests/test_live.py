@@ -16,7 +16,7 @@ from fastcap.errors import RingError, SourceError
 from fastcap.live import Block, Stream
 
 LONG_S = 20.0
-HEADER = (0x123456ABCDEF << 16 | 8).to_bytes(8, "little") + b"# command line: teststream -s 4 -l -b\n".ljust(
+HEADER = (0x123456ABCDEF << 16 | 9).to_bytes(8, "little") + b"# command line: teststream -s 4 -l -b\n".ljust(
     64, b"\0"
 )
 

@@ -39,7 +39,20 @@ def _file(folder: Path, words: int) -> Path:
     """Write a counter-patterned capture as a board would, and return its path."""
     path = folder / "source.bin"
     with path.open("wb") as f:
-        argv = [sys.executable, "-P", "-m", "fastcap.sim.board", "-q", str(words), "-s", "0", "-l", "-b"]
+        argv = [
+            sys.executable,
+            "-P",
+            "-m",
+            "fastcap.sim.board",
+            "-q",
+            str(words),
+            "-s",
+            "0",
+            "-l",
+            "-b",
+            "-v",
+            "3",
+        ]
         subprocess.run([*argv, "--pattern", "counter", "--speed", "max"], stdout=f, check=True)
     return path
 
@@ -368,7 +381,20 @@ def _assert_refused(source: Path, message: str) -> None:
 
 @pytest.mark.parametrize("header", ["torn", "garbage", "missing"])
 def test_bytes_after_a_wrong_header_are_kept_as_they_came(tmp_path, header):
-    argv = [sys.executable, "-P", "-m", "fastcap.sim.board", "-q", str(WORDS), "-s", "4", "-l", "-b"]
+    argv = [
+        sys.executable,
+        "-P",
+        "-m",
+        "fastcap.sim.board",
+        "-q",
+        str(WORDS),
+        "-s",
+        "4",
+        "-l",
+        "-b",
+        "-v",
+        "3",
+    ]
     argv += ["--pattern", "counter", "--speed", "max", "--header", header]
     said = tmp_path / "said"
     with fc.open(["sh", "-c", f"{' '.join(argv)} | tee {said}"], ring="32MiB") as board:
@@ -449,7 +475,20 @@ def test_analysis_runs_without_a_file(tmp_path, monkeypatch):
 
 def test_device_is_refused_while_it_is_read_and_free_while_the_file_drains(tmp_path):
     (device := tmp_path / "device").touch()
-    argv = [sys.executable, "-P", "-m", "fastcap.sim.board", "-U", str(device), "-l", "-s", "4", "-b"]
+    argv = [
+        sys.executable,
+        "-P",
+        "-m",
+        "fastcap.sim.board",
+        "-U",
+        str(device),
+        "-l",
+        "-s",
+        "4",
+        "-b",
+        "-v",
+        "3",
+    ]
     argv += ["--pattern", "counter", "--fifo", "512MiB"]
     with fc.open(argv, ring="64MiB") as one, fc.open(argv, ring="64MiB") as other:
         first = one.begin_capture = threading.Thread(

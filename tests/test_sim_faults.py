@@ -85,7 +85,7 @@ def test_faults_strike_in_order_of_their_words(emulate):
 
 
 def test_blocked_reader_overflows_the_fifo_and_every_lost_word_is_counted(start, finish):
-    process = start("-q", "500000", *COUNTER, "-v", "1", "--fifo", "64KiB")
+    process = start("-q", "500000", *COUNTER, "--chatter", "--fifo", "64KiB")
     capacity = fcntl.fcntl(process.stdout, fcntl.F_GETPIPE_SZ)
     while b"fifo holds" not in (line := process.stderr.readline()):
         assert line, "the board ended before it spoke of its FIFO"

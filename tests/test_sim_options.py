@@ -14,7 +14,7 @@ pytest_plugins = ["emulated_board"]
     [("2MHz", 2e6, "-l"), ("20e6", 2e7, "-h"), ("1Hz", 1, "-l"), ("4MHz", 4e6, "-h")],
 )
 def test_rate_asked_for_is_the_one_the_header_tells(emulate, rate, exact, flag):
-    run = emulate("-q", "10", "--speed", "max", "--rate", rate, "-U", "x y", "-v", "0", "-s", "99")
+    run = emulate("-q", "10", "--speed", "max", "--rate", rate, "-U", "x y", "-v", "3", "-s", "99")
     header = parse_header(run.raw)
 
     assert header.sample_rate_hz == exact
@@ -50,7 +50,7 @@ def test_rate_that_no_header_can_tell_is_refused(emulate):
         (["--radius", "wide"], "wide"),
         (["--freq", "2e7"], "2e\\+07"),
         (["-o", "/nowhere/file"], "/nowhere/file"),
-        (["-U", "a\nb"], "line break"),
+        (["-v", "1", "-U", "a\nb"], "line break"),
     ],
 )
 def test_wrong_usage_is_one_line_and_status_two(emulate, flags, word):
@@ -63,7 +63,7 @@ def test_wrong_usage_is_one_line_and_status_two(emulate, flags, word):
 
 
 def test_h_is_the_fast_clock_and_help_is_spelt_out(emulate):
-    assert parse_header(emulate("-q1", "-h", "-b", "--speed", "max").raw).sample_rate_hz == 20_000_000
+    assert parse_header(emulate("-q1", "-h", "-b", "-v3", "--speed", "max").raw).sample_rate_hz == 20_000_000
     helped = emulate("--help")
     assert helped.status == 0
     assert b"stall@WORD:TIME" in helped.raw

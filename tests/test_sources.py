@@ -281,7 +281,7 @@ def test_bare_sim_is_the_usual_board():
     spec = resolve_source("sim://")
 
     assert (spec.kind, spec.label) == ("sim", "emulated board")
-    assert spec.argv == (*EMULATOR, "-s", "4", "-l", "-b")
+    assert spec.argv == (*EMULATOR, "-s", "4", "-l", "-b", "-v", "3")
     assert (spec.sample_rate_hz, spec.num_words, spec.device) == (2_000_000, None, None)
     assert spec.expect_header is True
     assert spec.can_wait is False
@@ -291,26 +291,26 @@ def test_bare_sim_is_the_usual_board():
 @pytest.mark.parametrize(
     ("query", "flags", "rate_hz", "words"),
     [
-        ("rate=10MHz&q=2**20", "-s 0 -l -b -q 1048576", 10_000_000, 2**20),
-        ("rate=20MHz", "-s 0 -h -b", 20_000_000, None),
-        ("rate=400Hz", "-s 24999 -l -b", 400, None),
-        ("h&s=1&b", "-s 1 -h -b", 10_000_000, None),
-        ("s=4", "-s 4 -h -b", 4_000_000, None),
-        ("l=", "-s 0 -l -b", 10_000_000, None),
+        ("rate=10MHz&q=2**20", "-s 0 -l -b -q 1048576 -v 3", 10_000_000, 2**20),
+        ("rate=20MHz", "-s 0 -h -b -v 3", 20_000_000, None),
+        ("rate=400Hz", "-s 24999 -l -b -v 3", 400, None),
+        ("h&s=1&b", "-s 1 -h -b -v 3", 10_000_000, None),
+        ("s=4", "-s 4 -h -b -v 3", 4_000_000, None),
+        ("l=", "-s 0 -l -b -v 3", 10_000_000, None),
         ("rate=6666666.6", None, None, None),
-        ("seconds=1.5", "-s 4 -l -b -q 3000000", 2_000_000, 3_000_000),
-        ("h&s=2&seconds=1ms", "-s 2 -h -b -q 6666", Fraction(20_000_000, 3), 6666),
-        ("seconds=1us&rate=400Hz", "-s 24999 -l -b -q 1", 400, 1),
+        ("seconds=1.5", "-s 4 -l -b -q 3000000 -v 3", 2_000_000, 3_000_000),
+        ("h&s=2&seconds=1ms", "-s 2 -h -b -q 6666 -v 3", Fraction(20_000_000, 3), 6666),
+        ("seconds=1us&rate=400Hz", "-s 24999 -l -b -q 1 -v 3", 400, 1),
         ("v=3&speed=max", "-s 4 -l -b -v 3 --speed max", 2_000_000, None),
         (
             "fault=die@5000000+3&fault=stall%402000000:3s&fifo=8MiB",
-            "-s 4 -l -b --fault die@5000000+3 --fault stall@2000000:3s --fifo 8388608",
+            "-s 4 -l -b -v 3 --fault die@5000000+3 --fault stall@2000000:3s --fifo 8388608",
             2_000_000,
             None,
         ),
         (
             "pattern=counter&chunk=random:7&seed=3&header=torn&transient=0&radius=2e6&freq=-1&noise=0",
-            "-s 4 -l -b --pattern counter --chunk random:7 --seed 3 --header torn --transient 0 --radius 2e6 "
+            "-s 4 -l -b -v 3 --pattern counter --chunk random:7 --seed 3 --header torn --transient 0 --radius 2e6 "
             "--freq -1 --noise 0",
             2_000_000,
             None,
@@ -333,6 +333,7 @@ def test_sim_parameters_become_flags(query, flags, rate_hz, words):
 def test_headerless_sim_is_not_expected_to_have_one():
     assert resolve_source("sim://?header=none").expect_header is False
     assert resolve_source("sim://?header=missing").expect_header is True
+    assert resolve_source("sim://?v=0").expect_header is None, "whether there is one shows in the first word"
 
 
 @pytest.mark.parametrize(

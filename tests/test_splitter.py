@@ -15,7 +15,7 @@ from fastcap.events import END, GAP, HEADER, MARK, START
 
 C = MIN_RING_BYTES
 TEXT = b"# command line: teststream -U /dev/usbhybrid0 -s 4 -l -b -v 3\n"
-RAW = (0x123456ABCDEF << 16 | 8).to_bytes(8, "little") + TEXT.ljust(64, b"\0")
+RAW = (0x123456ABCDEF << 16 | 9).to_bytes(8, "little") + TEXT.ljust(64, b"\0")
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ HEADER_WORDS = 3
 
 
 def capture(path, words, odd=b""):
-    magic = (0x123456ABCDEF << 16) | HEADER_WORDS
+    magic = (0x123456ABCDEF << 16) | HEADER_WORDS + 1
     header = magic.to_bytes(8, "little") + b"# header".ljust(8 * HEADER_WORDS, b"\0")
     path.write_bytes(header + np.asarray(words, "<u8").tobytes() + odd)
     return path

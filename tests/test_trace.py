@@ -126,11 +126,12 @@ def test_odd_bytes_at_the_end_are_ignored(tmp_path):
     assert len(load(write(tmp_path / "a.bin", spiral(10), tail=b"\x01\x02\x03"))) == 10
 
 
-def test_payload_8n_begins_one_word_earlier(tmp_path):
+def test_the_other_payload_begins_one_word_later(tmp_path):
     path = write(tmp_path / "a.bin", spiral(10))
 
-    assert len(load(path, payload="8n")) == 11
-    np.testing.assert_array_equal(load(path, payload="8n").words[1:], spiral(10))
+    assert len(load(path, payload="8n+8")) == 9
+    np.testing.assert_array_equal(load(path, payload="8n+8").words, spiral(10)[1:])
+    np.testing.assert_array_equal(load(path, payload="8n").words, spiral(10))
 
 
 def test_data_begin_where_the_sidecar_says(tmp_path):
@@ -146,7 +147,7 @@ def test_data_begin_where_the_sidecar_says(tmp_path):
 
 def test_an_unreadable_text_is_told_and_its_words_are_there(tmp_path):
     path = tmp_path / "a.bin"
-    path.write_bytes(bytes.fromhex("0200efcdab563412") + b"garbage, no line" + counter_words(0, 5))
+    path.write_bytes(bytes.fromhex("0300efcdab563412") + b"garbage, no line" + counter_words(0, 5))
     tr = load(path)
 
     assert tr.header is None

@@ -113,7 +113,7 @@ def test_a_name_may_be_bytes(tmp_path: Path) -> None:
 
 
 def test_an_unknown_payload_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="'16n' is not one of 8n"):
+    with pytest.raises(ValueError, match="'16n' is not one of auto, 8n"):
         load(write(tmp_path / "a.bin"), payload="16n")
 
 
@@ -131,8 +131,8 @@ def test_a_file_cut_anywhere_gives_its_whole_words(tmp_path: Path, odd: int) -> 
 def test_payloads_begin_where_they_say(tmp_path: Path) -> None:
     path = write(tmp_path / "a.bin", 50)
 
-    assert [len(load(path, payload=p)) for p in ("8n+8", "8n", "none")] == [50, 51, 50 + len(HEADER) // 8]
-    np.testing.assert_array_equal(load(path, payload="8n").words[1:], np.arange(50))
+    assert [len(load(path, payload=p)) for p in ("8n+8", "8n", "none")] == [49, 50, 50 + len(HEADER) // 8]
+    np.testing.assert_array_equal(load(path, payload="8n").words, np.arange(50))
 
 
 def test_a_file_that_is_being_written_is_read_up_to_what_is_there(tmp_path: Path) -> None:
@@ -201,17 +201,22 @@ def test_a_sidecar_of_another_header_is_refused(tmp_path: Path, header_bytes: in
     write_capture(path, counter_words(0, 100))
     edit_sidecar(path, header_bytes=header_bytes)
 
-    with pytest.raises(StreamFormatError, match=rf"byte {header_bytes}, .* say payload='8n\+8'"):
+    with pytest.raises(StreamFormatError, match=rf"byte {header_bytes}, .* say payload='8n' "):
         load(path)
-    assert len(load(path, payload="8n+8")) == 100
+    assert len(load(path, payload="8n")) == 100
 
 
 def test_a_sidecar_may_take_the_other_payload(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
-    write_capture(path, counter_words(0, 100), words=101)
-    edit_sidecar(path, header_bytes=len(HEADER) - 8)
+    write_capture(path, counter_words(0, 100), words=99)
+    edit_sidecar(path, header_bytes=len(HEADER) + 8)
 
-    assert (len(load(path)), load(path).problems) == (101, ())
+    tr = load(path)
+    assert len(tr) == 99
+    assert tr.payload == {"layout": "8n+8", "known_by": "sidecar"}
+    (problem,) = tr.problems
+    assert f"at byte {len(HEADER) + 8}, which is used" in problem
+    assert "--payload 8n)" in problem
 
 
 def test_a_sidecar_that_tells_of_a_header_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -368,8 +368,9 @@ def test_info_of_a_capture_without_a_header_comes_from_its_sidecar(path: Path) -
     info = file_info(path)
 
     assert (info["header_bytes"], info["words"], info["header"]) == (0, 10, None)
-    assert "magic word" in info["header_problem"]
-    assert "none: stream starts with" in format_info(info)
+    assert info["header_problem"] == "recorded without a header"
+    assert info["payload"]["layout"] == "none"
+    assert "none: recorded without a header" in format_info(info)
 
 
 def test_info_says_why_a_sidecar_could_not_be_used(path: Path) -> None:
@@ -394,7 +395,7 @@ def test_info_is_plain_json(path: Path) -> None:
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        (b"", "the file is empty"),
+        (b"", "0 bytes: nothing was recorded"),
         (b"\0" * 100, "magic word"),
         (b"hello world, this is text", "magic word"),
         (HEADER[:40], "torn"),

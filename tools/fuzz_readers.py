@@ -93,7 +93,7 @@ class Readers:
     def _header(self, raw: bytes) -> None:
         _forget(sidecar_path(self._file))
         self._file.write_bytes(raw)
-        for payload in ("8n+8", "8n"):
+        for payload in ("auto", "8n+8", "8n"):
             self._everything(payload)
         size = header_bytes(raw)
         if size is not None and len(raw) >= size and parse_header(raw).start is not None:
@@ -105,13 +105,13 @@ class Readers:
         self._file.write_bytes(self._good)
         Path(sidecar_path(self._file)).write_bytes(raw)
         load_sidecar(self._file)
-        self._everything(None)
+        self._everything("auto")
 
     def _index(self, raw: bytes) -> None:
         Path(index_path(self._indexed)).write_bytes(raw)
         assert self._look(self._indexed) == self._phase, "an index changed what its trace says"
 
-    def _everything(self, payload: str | None) -> None:
+    def _everything(self, payload: str) -> None:
         """Read the file in every way that does not read all of it."""
         for read in (
             self._told,
@@ -128,7 +128,7 @@ class Readers:
         json.dumps(told, allow_nan=False)
         info.format_info(told)
 
-    def _read(self, payload: str | None) -> None:
+    def _read(self, payload: str) -> None:
         found = trace.load(self._file, payload=payload)
         repr(found)
         assert found.phase().size == found.radius().size == len(found)

@@ -23,7 +23,7 @@ int main(int argc, char **argv)
     int queued = 1;
     if (argc != 2)
         return 2;
-    words[0] = 0x123456ABCDEFull << 16 | (sizeof TEXT + 7) / 8;
+    words[0] = 0x123456ABCDEFull << 16 | ((sizeof TEXT + 7) / 8 + 1);
     memcpy(words + 1, TEXT, sizeof TEXT);
     if (write(1, words, sizeof words) != sizeof words)
         return 1;

@@ -6,12 +6,12 @@ import os
 from collections.abc import Sequence
 
 from fastcap.errors import ConfigError
-from fastcap.teststream import BoardFlags, parse_board_argv
+from fastcap.teststream import FLAG_OF, WORDS, BoardFlags, parse_board_argv
 
 _PROGRAM = "teststream"
 _EMULATOR = "fastcap-teststream"
 _EMULATOR_MODULE = "fastcap.sim.board"
-_PLAIN, _VALUED = "lhbxA", "UoGFvqs"  # flags without and with a value
+_PLAIN, _VALUED = "lhbxtA", "UoGFvqs"  # flags without and with a value
 _INT64_MAX = 2**63 - 1
 
 
@@ -50,8 +50,9 @@ def is_emulator(argv: Sequence[str]) -> bool:
 def refusal(flags: BoardFlags) -> str | None:
     """Return why the board's program cannot be run with these flags; None if it can."""
     if flags.encoding != "binary":
-        flag = "-x" if flags.encoding == "hexadecimal" else "-A"
-        return f"{flag} ({flags.encoding} output) is not supported; give -b for binary output"
+        return (
+            f"{FLAG_OF[flags.encoding]} ({flags.encoding} output) is not supported; give -b for binary output"
+        )
     if flags.output is not None:
         return "-o is given, but fastcap stores the stream itself; leave out -o"
     return None
@@ -87,7 +88,7 @@ def with_num_words(argv: Sequence[str], words: int) -> tuple[str, ...]:
 
 def _valued_flag(arg: str) -> tuple[str, int]:
     """Return an argument's flag that takes a value, and where in it the value begins; ("", 0): none does."""
-    if arg.startswith("-"):
+    if arg.startswith("-") and arg not in WORDS:
         for at, letter in enumerate(arg[1:], start=1):
             if letter in _VALUED:
                 return letter, at + 1

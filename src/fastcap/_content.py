@@ -24,6 +24,8 @@ class Content:
         As `load_sidecar` gives it, with a sha256.
     progress : callable
         Called with the bytes of each piece that was read.
+    begin : int
+        Byte at which the file's words begin.
 
     Attributes
     ----------
@@ -35,14 +37,14 @@ class Content:
         What is wrong with the content; of a truncated file, with the part that is there.
     """
 
-    def __init__(self, fd: int, sidecar: dict[str, Any], progress: Callable[[int], None]) -> None:
+    def __init__(self, fd: int, sidecar: dict[str, Any], progress: Callable[[int], None], begin: int) -> None:
         self.blocks: dict[str, Any] | None = sidecar["global"].get("fastcap:blocks")
         self.is_whole: bool | None = None
         self.problems: tuple[str, ...] = ()
         self._fd = fd
         self._expected: int = sidecar["global"]["fastcap:report"]["bytes"]
         self._wanted: str = sidecar["global"]["fastcap:report"]["checksum"]["value"].lower()
-        self._header_bytes: int = sidecar["captures"][0].get("core:header_bytes", 0)
+        self._header_bytes = begin
         self._progress = progress
 
     def compare(self) -> None:

@@ -61,6 +61,11 @@ class _Report(msgspec.Struct):
             raise ValueError(f"sample_rate_hz is {self.sample_rate_hz}, which is no rate")
 
 
+class _Payload(msgspec.Struct):
+    layout: str
+    known_by: str
+
+
 class _Blocks(msgspec.Struct):
     bytes: int
     algorithm: str
@@ -77,6 +82,7 @@ class _Global(msgspec.Struct, rename=lambda name: name.replace("_", ":", 1)):
     fastcap_report: _Report
     fastcap_first_word: int = 0
     fastcap_header: str | None = None
+    fastcap_payload: _Payload | None = None
     fastcap_blocks: _Blocks | None = None
     core_trailing_bytes: int = 0
 

@@ -13,6 +13,7 @@ from fastcap._boardargv import board_part, refusal
 from fastcap._messages import did_you_mean, shown
 from fastcap.config import BoardConfig
 from fastcap.errors import ConfigError
+from fastcap.payload import PAYLOADS
 from fastcap.teststream import BoardFlags
 from fastcap.units import parse_duration_s, parse_size
 
@@ -49,6 +50,7 @@ _KEYS: dict[str, dict[str, check.Check]] = {
         "realtime": check.switch,
         "source_timeout": check.at_least_0(parse_duration_s),
         "on_full": check.one_of("drop", "wait"),
+        "payload": check.one_of(*PAYLOADS),
         "name": check.text,
     },
 }

@@ -80,6 +80,27 @@ class TraceFacts:
             return None
 
     @property
+    def start_ns(self) -> int | None:
+        """The same in nanoseconds since 1970; None if nothing says it.
+
+        Exact where only a header states the start, with up to nine digits; a sidecar's is to the microsecond. What is
+        less than a nanosecond is cut off.
+        """
+        start_ns = self._origin.facts.start_ns
+        if start_ns is None or self._first == 0:
+            return start_ns
+        return None if self.sample_rate is None else start_ns + int(self._first * 10**9 / self.sample_rate)
+
+    @property
+    def payload(self) -> dict[str, str] | None:
+        """Where data begin in the file and how that is known: ``{"layout": "8n", "known_by": "text"}``.
+
+        See `fastcap.payload.Layout`; None for words in memory.
+        """
+        layout = self._origin.facts.layout
+        return layout.report() if layout else None
+
+    @property
     def gaps(self) -> tuple[Gap, ...]:
         """Where words are missing in this window, exactly counted; indices count from its begin.
 

@@ -10,6 +10,7 @@ from fractions import Fraction
 from fastcap._messages import did_you_mean, shown
 from fastcap.arith import evaluate_integer
 from fastcap.errors import ConfigError
+from fastcap.start_time import FORMS
 from fastcap.teststream import FAST_HZ, SLOW_HZ
 from fastcap.units import parse_duration_s, parse_rate_hz, parse_size
 
@@ -85,6 +86,11 @@ _SIM: dict[str, Callable[[str], str]] = {
     "chunk": _matching(r"[0-9]+|random(:[0-9]+)?", "a number of bytes or random[:SEED]"),
     "seed": _whole,
     "header": _matching("ok|torn|missing|garbage|none", "ok, torn, missing, garbage or none"),
+    "payload": _matching(r"8n(\+8)?", "8n or 8n+8"),
+    "start-form": _matching("|".join(FORMS), f"one of {', '.join(FORMS)}"),
+    "stale": _flag,
+    "preamble": str,
+    "chatter": _flag,
     "transient": _whole,
     "radius": _number,
     "freq": _number,
@@ -101,6 +107,9 @@ _LONG = (
     "chunk",
     "seed",
     "header",
+    "payload",
+    "start-form",
+    "preamble",
     "transient",
     "radius",
     "freq",
@@ -130,8 +139,9 @@ def sim_command(url: str) -> tuple[tuple[str, ...], str]:
         words = str(max(1, int(Fraction(once["seconds"]) * base_hz / (skip + 1))))
     flags = ["-s", str(skip), "-l" if base_hz == SLOW_HZ else "-h", "-b"]
     flags += ["-q", words] if words is not None else []
-    flags += ["-v", once["v"]] if "v" in once else []
+    flags += ["-v", once.get("v", "3")]
     flags += [arg for key in _LONG for value in parameters.get(key, ()) for arg in (f"--{key}", value)]
+    flags += [f"--{key}" for key in ("stale", "chatter") if key in once]
     return (sys.executable, *EMULATOR_ARGV, *flags), once.get("header", "ok")
 
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from fastcap import spec as _spec
 from fastcap.capture import Capture
 from fastcap.errors import SourceError
+from fastcap.payload import check_payload
 from fastcap.ringsize import checked_ring_bytes
 from fastcap.session import Session
 from fastcap.sources import SourceSpec, check_startable, resolve_source
@@ -45,10 +46,26 @@ class Board:
         The ring's size; default see `fastcap.ringsize`.
     realtime : bool
         Ask for SCHED_FIFO and locked memory in the reader.
+    payload : {"auto", "8n", "8n+8", "none"}, optional
+        Where data begin in its stream, unless a recording says otherwise: see `fastcap.payload`. Default: what the
+        configuration says, or "auto".
+
+    Raises
+    ------
+    ValueError
+        ``payload`` is unknown.
     """
 
-    def __init__(self, source: SourceSpec, *, ring: int | str | None = None, realtime: bool = False) -> None:
+    def __init__(
+        self,
+        source: SourceSpec,
+        *,
+        ring: int | str | None = None,
+        realtime: bool = False,
+        payload: str | None = None,
+    ) -> None:
         self.source = source
+        self.payload = check_payload(payload or source.options.get("payload"))
         self._ring_wanted = ring
         self._realtime = realtime
         self.session: Session | None = None
@@ -96,6 +113,7 @@ class Board:
         analyse_lossless: bool = True,
         statistics: bool = False,
         stalls: Sequence[tuple[float, float]] = (),
+        payload: str | None = None,
     ) -> Capture:
         """Record to a file.
 
@@ -140,6 +158,9 @@ class Board:
             Look at the destination before the source starts, however long that takes.
         stalls : sequence of (at_s, for_s)
             Make the writer stall as a network disk would: for rehearsals and tests.
+        payload : {"auto", "8n", "8n+8", "none"}, optional
+            Where data begin in the stream: "auto", told from its first bytes; "8n" or "8n+8", behind a header whose n
+            counts the magic word or does not; "none", at the first byte. Default: what `open` was told.
 
         Raises
         ------
@@ -156,6 +177,7 @@ class Board:
             analyse=analyse, checksum=checksum, fsync_every=fsync_every, on_full=on_full,
             check_first=check_first, statistics=statistics, stalls=stalls, analyse_timeout=analyse_timeout,
             analyse_memory=analyse_memory, analyse_lossless=analyse_lossless, source_timeout=source_timeout,
+            payload=payload or self.payload,
             ring_bytes=self.ring_bytes(fsync_every),
         )  # fmt: skip
         capture = self.begin(message, fds)
@@ -201,6 +223,7 @@ class Board:
         meta: Mapping[str, str] | None = None,
         checksum: str = "sha256",
         source_timeout: str | float | None = None,
+        payload: str | None = None,
     ) -> Iterator[Stream]:
         """Yield a `Stream` of live blocks; the source runs until its end, ``length``, or the end of the block.
 
@@ -214,6 +237,8 @@ class Board:
             What to do when this consumer was passed: raise `OverrunError`, or mark the next block.
         source_timeout : str or number, optional
             As for `record`. The stream's blocks end with a `SourceError` then.
+        payload : {"auto", "8n", "8n+8", "none"}, optional
+            As for `record`.
 
         Raises
         ------
@@ -225,6 +250,7 @@ class Board:
         message, fds = _spec.recording(
             self.source, length=length, to=save if save is not None else "none", meta=meta or {}, checksum=checksum,
             ring_bytes=self.ring_bytes(), live=True, source_timeout=source_timeout,
+            payload=payload or self.payload,
         )  # fmt: skip
         check_startable(self.source)
         session = self.open_session(message)
@@ -270,6 +296,7 @@ def open(
     set: Sequence[str] = (),
     ring: int | str | None = None,
     realtime: bool = False,
+    payload: str | None = None,
 ) -> Board:
     """Open a source; nothing is started and no device is touched yet.
 
@@ -280,12 +307,16 @@ def open(
         ``"file:///path?rate=2MHz"``, ``"-"``, or a file descriptor.
     set : sequence of "KEY=VALUE"
         Overrides of the configuration.
+    payload : {"auto", "8n", "8n+8", "none"}, optional
+        Where data begin in its stream: see `Board.record`.
 
     Raises
     ------
     ConfigError
+    ValueError
+        ``payload`` is unknown.
     """
     resolved = resolve_source(source, overrides=set)
     for warning in resolved.warnings:
         logger.warning("%s", warning)
-    return Board(resolved, ring=ring, realtime=realtime)
+    return Board(resolved, ring=ring, realtime=realtime, payload=payload)

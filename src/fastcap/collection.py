@@ -29,7 +29,7 @@ _CHUNK_WORDS = 1 << 26  # 512 MiB
 
 
 def load_many(
-    files: str | os.PathLike[str] | Iterable[str | os.PathLike[str] | Trace], *, payload: str | None = None
+    files: str | os.PathLike[str] | Iterable[str | os.PathLike[str] | Trace], *, payload: str = "auto"
 ) -> TraceSet:
     """Open many recordings of one board as one set, sorted by their start.
 
@@ -38,7 +38,7 @@ def load_many(
     files : str, path, or iterable of these or of Trace
         ``"2024-01-19*.bin"`` (``**`` goes through folders); a folder means the ``.bin`` files in it. A file
         named twice counts once.
-    payload : {"8n+8", "8n", "none"}, optional
+    payload : {"auto", "8n", "8n+8", "none"}
         As `fastcap.load` takes it.
 
     Raises

@@ -25,7 +25,7 @@ __all__ = ["Timings", "VHFparser"]
 _NUMBERED = {"q": "num_words", "s": "skip"}
 _TEXTS = {"U": "device", "o": "output", "G": "gain", "F": "filter_const", "v": "verbosity"}
 _DESCRIPTORS = "/proc/self/fd/"
-_ENCODINGS = {"binary": "b", "hexadecimal": "x", "ascii": "A"}
+_ENCODINGS = {"binary": "b", "hexadecimal": "x", "text": "t", "ascii": "A"}
 
 
 class VHFparser:
@@ -43,8 +43,8 @@ class VHFparser:
         How long it is.
     plot_end_time : datetime, optional
         Where it ends, instead of a duration.
-    payload : {"8n+8", "8n"}, optional
-        Where data begin; see `fastcap.stream`. The lab's own parser took "8n".
+    payload : {"auto", "8n", "8n+8"}
+        Where data begin; see `fastcap.payload`.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class VHFparser:
         plot_start_time: datetime | timedelta | None = None,
         plot_duration: timedelta | None = None,
         plot_end_time: datetime | None = None,
-        payload: str | None = None,
+        payload: str = "auto",
     ) -> None:
         self._trace, self.filesize = _opened(filename, payload)
         header = self._trace.header
@@ -83,7 +83,7 @@ class VHFparser:
         if header.start is None:
             raise StreamFormatError(f"{filename}: its header gives no recording start")
         self.header = _flags(header)
-        self.headerraw = header.raw[WORD_BYTES:].partition(b"\0")[0]
+        self.headerraw = header.text
         self.timings = Timings(header.start, header.sample_rate_hz, self._trace)
         self._kept: dict[str, NDArray[Any]] = {}
         if (plot_start_time, plot_duration, plot_end_time) != (None, None, None):
@@ -172,7 +172,7 @@ class VHFparser:
         return self._keep("radius")
 
 
-def _opened(source: str | os.PathLike[str] | IO[bytes], payload: str | None) -> tuple[Trace, int]:
+def _opened(source: str | os.PathLike[str] | IO[bytes], payload: str) -> tuple[Trace, int]:
     """Return the trace of a name or an open file, and the file's size."""
     if isinstance(source, (str, os.PathLike)):
         trace = load(source, payload=payload)
@@ -190,18 +190,16 @@ def _opened(source: str | os.PathLike[str] | IO[bytes], payload: str | None) -> 
     return load(name if named else f"{_DESCRIPTORS}{number}", payload=payload), os.fstat(number).st_size
 
 
-def _in_memory(source: IO[bytes], payload: str | None) -> tuple[Trace, int]:
+def _in_memory(source: IO[bytes], payload: str) -> tuple[Trace, int]:
     """Return the trace of what only looks like a file."""
     try:
         source.seek(0)
         raw = source.read()
     except (AttributeError, OSError) as error:
         raise StreamFormatError(f"{source!r} is no file name and no file that can seek") from error
-    header = parse_header(raw, payload or "8n+8")
+    header = parse_header(raw, payload)
     count = (len(raw) - header.header_bytes) // WORD_BYTES
-    words = np.frombuffer(raw, dtype="<u8", count=count, offset=header.header_bytes).astype(
-        np.uint64, copy=False
-    )
+    words = np.frombuffer(raw, dtype="<u8", count=count, offset=header.header_bytes).astype(np.uint64)
     return Trace.from_words(words, header), len(raw)
 
 

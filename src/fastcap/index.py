@@ -287,7 +287,7 @@ class IndexResult(msgspec.Struct, frozen=True):
 def build_index(
     path: str | os.PathLike[str],
     *,
-    payload: str | None = None,
+    payload: str = "auto",
     progress: Callable[[int], None] | None = None,
 ) -> IndexResult:
     """Make a file's index, or what is missing of it. Reads the file once, in constant memory.
@@ -296,7 +296,7 @@ def build_index(
     ----------
     path : path
         The ``.bin`` file.
-    payload : {"8n+8", "8n", "none"}, optional
+    payload : {"auto", "8n", "8n+8", "none"}
         As `fastcap.load` takes it.
     progress : callable, optional
         Called with the bytes of each piece that was read.

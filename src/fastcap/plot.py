@@ -69,7 +69,7 @@ def plot_file(
     *,
     start: Duration | None = None,
     duration: Duration | None = None,
-    payload: str | None = None,
+    payload: str = "auto",
 ) -> Path | None:
     """Draw a file; without ``png`` open a window, or, where there is no display, write ``NAME.png`` beside it.
 

@@ -119,6 +119,8 @@ def build(recording: Any, segment: Json) -> Json:
         "source": recording.source_report(),
         "analysis": recording.analysis_result,
         "meta": {**spec.get("meta", {}), **recording.meta_of(segment["path"])},
+        "payload": recording.payload,
+        "preamble": recording.preamble,
         "header": {"bytes": header_bytes, "error": recording.header_error},
         "odd_bytes": odd,
         "accounting": recording.accounting() if last else None,

@@ -1,8 +1,9 @@
 """The sidecar `NAME.sigmf-meta` beside `NAME.bin`: SigMF-shaped JSON with the whole report in it.
 
 A sample, in SigMF's sense, is a word: four interleaved channels of 16 bits, the lowest first. What SigMF has
-no key for stands in the ``fastcap:`` namespace of the global object: ``report``, ``header``, ``first_word``,
-``checksum``, ``blocks``, ``settings``.
+no key for stands in the ``fastcap:`` namespace of the global object: ``report``, ``header``, ``payload``,
+``first_word``, ``checksum``, ``blocks``, ``settings``. ``core:header_bytes`` is all that stands before the data, text
+before the magic word included; ``fastcap:payload`` says how it is known (see `fastcap.payload.Layout`).
 
 A ledger entry's ``after_word`` counts the words of the source before the loss, from the file's first word on
 and lost ones included, so that word k was sampled at start + k/rate throughout; ``core:sample_start`` counts
@@ -106,6 +107,7 @@ def build_sidecar(
     namespace = {
         "fastcap:first_word": first_word,
         "fastcap:header": raw_header_text,
+        "fastcap:payload": report.get("payload"),
         "fastcap:checksum": report["checksum"],
         "fastcap:settings": settings,
         "fastcap:blocks": blocks,

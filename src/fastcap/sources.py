@@ -53,7 +53,8 @@ class SourceSpec(msgspec.Struct, frozen=True, kw_only=True):
     num_words : int or None
         Its own length; None: endless, or not known.
     expect_header : bool or None
-        The stream begins with the board's header; None: look whether it does.
+        The stream begins with the board's header; None: look whether it does, as where a board's program is given no
+        ``-v`` that asks for one.
     can_wait : bool
         It may be kept waiting when the ring is full; otherwise words are dropped.
     save_dir, num_runs, details, options, config_path, lab_names, warnings
@@ -239,6 +240,7 @@ def _command_spec(argv: tuple[str, ...], *, label: str, cwd: str | None = None) 
         spec,
         device=device,
         num_words=flags.num_words,
+        expect_header=True if flags.writes_header else None,
         rate_pair=flags.sample_rate_hz.as_integer_ratio() if told else None,
     )
 
@@ -248,7 +250,8 @@ def _from_sim(url: str) -> SourceSpec:
 
     argv, header = sim_command(url)
     spec = _command_spec(argv, label="emulated board")
-    return msgspec.structs.replace(spec, kind="sim", expect_header=header != "none")
+    expected = False if header == "none" else spec.expect_header
+    return msgspec.structs.replace(spec, kind="sim", expect_header=expected)
 
 
 def _from_file(url: str) -> SourceSpec:

@@ -17,6 +17,7 @@ from typing import Any
 
 from fastcap.errors import ConfigError, SourceError
 from fastcap.naming import recording_name, split_destination, stamp
+from fastcap.payload import AUTO, NO_HEADER, check_payload
 from fastcap.ringsize import default_fsync_bytes
 from fastcap.sources import SourceSpec, with_length
 from fastcap.units import parse_duration_s, parse_size
@@ -197,13 +198,14 @@ def recording(
     checksum: str = "sha256", fsync_every: Any = None, on_full: str | None = None, check_first: bool = False,
     statistics: bool = False, stalls: Sequence[tuple[float, float]] = (), ring_bytes: int, live: bool = False,
     analyse_timeout: Any = ANALYSE_TIMEOUT, analyse_memory: Any = None, analyse_lossless: bool = True,
-    endless: bool = False, later: Sequence[str] = (), source_timeout: Any = None,
+    endless: bool = False, later: Sequence[str] = (), source_timeout: Any = None, payload: str | None = None,
 ) -> tuple[dict[str, Any], list[int]]:  # fmt: skip
     """Return the ``record`` message and the descriptors that go with it (the caller's to close).
 
     With ``live`` somebody waits for every word: the reader lets fewer of them gather, and wakes more often.
     With ``endless`` the source runs until it is told to end, whatever the configuration says. ``later`` are names
-    of files (without ending, and number) that later recordings need: they must not exist, either.
+    of files (without ending, and number) that later recordings need: they must not exist, either. ``payload`` says
+    where data begin in the stream: see `fastcap.payload`.
 
     Raises
     ------
@@ -212,6 +214,7 @@ def recording(
     """
     if on_full not in (None, "drop", "wait"):
         raise ValueError(f"on_full '{on_full}' is neither 'drop' nor 'wait'")
+    payload = check_payload(payload)
     max_words, max_seconds = (None, None) if endless else _length(source, length, samples)
     split_s = None if split is None else parse_duration_s(split)
     if split_s is not None and split_s <= 0:
@@ -231,19 +234,21 @@ def recording(
     if where is not None:
         sink = _sink(
             where, source, started, meta or {}, name, split_s, max_words, later, checksum, every,
-            bytes_per_s=bytes_per_s, check_first=check_first, stalls=[list(s) for s in stalls],
+            rate=_pair(rate), bytes_per_s=bytes_per_s, check_first=check_first, stalls=[list(s) for s in stalls],
         )  # fmt: skip
     seconds = max_words / rate if max_words and rate else max_seconds
     end = started + timedelta(seconds=float(seconds)) if seconds else None
     can_wait = source.can_wait if on_full is None else on_full == "wait"
     header = {True: "yes", False: "no", None: "auto"}[source.expect_header]
+    if payload != AUTO:
+        header = "no" if payload == NO_HEADER else "yes"
     message = {
         "source": {
             "kind": "command" if source.argv else "fd", "argv": list(source.argv or ()), "cwd": source.cwd,
             "device": source.device,
         },
         "label": source.label, "command": list(source.argv) if source.argv else [source.label],
-        "word_bytes": 8, "header": header, "rate": _pair(rate), "max_words": max_words,
+        "word_bytes": 8, "header": header, "payload": payload, "rate": _pair(rate), "max_words": max_words,
         "max_seconds": _pair(max_seconds), "split_seconds": _pair(split_s), "windows": None,
         "can_wait": can_wait, "source_timeout": _source_timeout(source_timeout, source),
         "replay_bytes_per_s": float(source.replay_rate_hz * 8) if source.replay_rate_hz else 0.0,

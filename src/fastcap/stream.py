@@ -1,7 +1,7 @@
-"""The board's stream: magic word, header text, then 8-byte data words.
+"""The header of the board's stream: magic word, text, and then the data.
 
-The layout: a magic word (bits 63..16 fixed, bits 15..0 ``n``), ``n`` words of text padded with NUL, then
-data. The samples themselves are the business of `fastcap.words`, which needs numpy; this module does not.
+Where data begin is the business of `fastcap.payload`, how a start is written that of `fastcap.start_time`, and the
+samples themselves that of `fastcap.words`, which needs numpy; this module does not.
 """
 
 from __future__ import annotations
@@ -12,6 +12,19 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fastcap.errors import ConfigError, StreamFormatError
+from fastcap.payload import (
+    AUTO,
+    LAYOUTS,
+    MAGIC,
+    MAX_HEADER_BYTES,
+    ONLY_BINARY,
+    START,
+    WORD_BYTES,
+    Layout,
+    find_layout,
+    layout_of_size,
+)
+from fastcap.start_time import StartTime, format_start, parse_start, start_in_form
 from fastcap.teststream import BoardFlags, parse_board_argv, word_rate_hz
 
 if TYPE_CHECKING:
@@ -20,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_HEADER_BYTES",
+    "ONLY_BINARY",
     "WORD_BYTES",
     "BoardFlags",
     "Header",
@@ -28,35 +42,26 @@ __all__ = [
     "header_bytes",
     "parse_board_argv",
     "parse_header",
+    "parse_whole_header",
     "rewrite_start",
 ]
 
-WORD_BYTES = 8
-MAX_HEADER_BYTES = WORD_BYTES * (0xFFFF + 1)
-ONLY_BINARY = "only binary output (-b) is supported"
-PAYLOADS = ("8n+8", "8n")  # where data start: after n words of text, or n counts the magic word
-NO_HEADER = "none"  # a file's words begin with it
-WITHOUT_HEADER = f"say payload={NO_HEADER!r} (--payload {NO_HEADER}) if it was recorded without a header"
-
-_MAGIC = bytes.fromhex("efcdab563412")  # what follows n_lo n_hi
 _COMMAND = "# command line:"
-_START = "# recording start:"
-_START_SHAPE = "dddd-dd-dd dd:dd:dd sdddd"
 
 
 class Header(msgspec.Struct, frozen=True):
     """A parsed header. ``raw`` is stored as it came; everything else is what could be read from it.
 
-    ``argv`` and ``start`` (aware, 1 s resolution) are None where the text does not give them, and
-    ``warnings`` then says what was assumed.
+    ``argv`` and ``start_time`` are None where the text does not give them, and ``warnings`` then says what was
+    assumed. ``raw`` holds all that stands before the data, ``preamble`` what of it stands before the magic word.
     """
 
     raw: bytes
-    header_bytes: int
+    layout: Layout
     text_lines: tuple[str, ...]
     unknown_lines: tuple[str, ...]
     argv: tuple[str, ...] | None
-    start: datetime | None
+    start_time: StartTime | None
     device: str | None
     base_rate_hz: int
     skip: int
@@ -64,88 +69,105 @@ class Header(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...]
 
     @property
+    def header_bytes(self) -> int:
+        """Bytes before the data."""
+        return self.layout.header_bytes
+
+    @property
+    def preamble(self) -> bytes:
+        """Text that the program wrote before the magic word."""
+        return self.raw[: self.layout.preamble_bytes]
+
+    @property
+    def text(self) -> bytes:
+        """The header's text, without what pads it."""
+        return self.raw[self.layout.preamble_bytes + WORD_BYTES :].partition(b"\0")[0]
+
+    @property
+    def start(self) -> datetime | None:
+        """When the first word was sampled, aware, to the microsecond; see `start_ns`."""
+        return self.start_time.moment if self.start_time else None
+
+    @property
+    def start_ns(self) -> int | None:
+        """The same in nanoseconds since 1970, exactly as the text says it."""
+        return self.start_time.unix_ns if self.start_time else None
+
+    @property
     def sample_rate_hz(self) -> Fraction:
         """Words per second, exactly."""
         return word_rate_hz(self.base_rate_hz, self.skip)
 
 
-def check_payload(payload: str | None) -> None:
-    """Refuse what is no way to read a file's header.
-
-    Raises
-    ------
-    ValueError
-    """
-    if payload not in (None, NO_HEADER, *PAYLOADS):
-        raise ValueError(f"payload {payload!r} is not one of {', '.join((*PAYLOADS, NO_HEADER))}")
-
-
-def header_bytes(prefix: bytes, payload: str = "8n+8") -> int | None:
-    """Return how many bytes the header of a stream occupies; data start right after them.
-
-    Parameters
-    ----------
-    prefix : bytes
-        The stream's first bytes; 8 are looked at.
-    payload : {"8n+8", "8n"}
-        Whether the magic word's n counts the words after it, or itself too.
-
-    Returns
-    -------
-    int or None
-        None while fewer than 8 bytes are there.
+def header_bytes(prefix: bytes, payload: str = AUTO) -> int | None:
+    """Return how many bytes stand before the data; None while ``prefix`` is too short to tell.
 
     Raises
     ------
     StreamFormatError
-        The stream does not start with the magic word.
-    ValueError
-        ``payload`` is none of the two.
-    """
-    if payload not in PAYLOADS:
-        raise ValueError(f"payload {payload!r} is not one of {', '.join(PAYLOADS)}")
-    if len(prefix) < WORD_BYTES:
-        return None
-    first = bytes(prefix[:WORD_BYTES])
-    if first[2:] != _MAGIC:
-        printable = all(32 <= byte < 127 or byte in b"\t\r\n" for byte in first)
-        hint = f"it looks like text: {ONLY_BINARY}" if printable else "is it a trace file?"
-        raise StreamFormatError(
-            f"stream starts with {first.hex(' ')}, not with the magic word (n n {_MAGIC.hex(' ')}); {hint}"
-        )
-    words = int.from_bytes(first[:2], "little")
-    if words == 0:
-        raise StreamFormatError("magic word announces 0 words of header text; rate and start are unknown")
-    return WORD_BYTES * (words + 1 if payload == "8n+8" else words)
-
-
-def parse_header(raw: bytes, payload: str = "8n+8") -> Header:
-    """Parse a header: the magic word and all of its text. Bytes after the header are ignored.
-
-    Raises
-    ------
-    StreamFormatError
-        The header is torn, is not text, or names an output format other than binary.
+        There is no header.
     ValueError
         ``payload`` is unknown.
     """
-    size = header_bytes(raw, payload)
-    if size is None or len(raw) < size:
-        raise StreamFormatError(
-            f"header is torn: {len(raw)} of {size or 'at least 8'} bytes are there, then the source ended"
-        )
-    raw = bytes(raw[:size])
-    lines, warnings = _text_lines(raw)
+    if payload not in (AUTO, *LAYOUTS):
+        raise ValueError(f"payload {payload!r} is not one of {', '.join((AUTO, *LAYOUTS))}")
+    found = find_layout(prefix, payload)
+    return found.header_bytes if isinstance(found, Layout) else None
+
+
+def parse_header(raw: bytes, payload: str = AUTO) -> Header:
+    """Parse the header at the beginning of ``raw``; what follows it is looked at only to tell where it ends.
+
+    Parameters
+    ----------
+    raw : bytes
+        All of the header, and eight bytes more if they are there.
+    payload : {"auto", "8n", "8n+8"}
+        See `fastcap.payload`.
+
+    Raises
+    ------
+    StreamFormatError
+        There is none, it is torn, is not text, or names an output format other than binary.
+    ValueError
+        ``payload`` is unknown.
+    """
+    if payload not in (AUTO, *LAYOUTS):
+        raise ValueError(f"payload {payload!r} is not one of {', '.join((AUTO, *LAYOUTS))}")
+    found = find_layout(raw, payload, final=True)
+    assert isinstance(found, Layout)
+    return parse_found_header(raw, found)
+
+
+def parse_whole_header(raw: bytes) -> Header:
+    """Parse a header of which ``raw`` is all, text before the magic word included, and no data.
+
+    Raises
+    ------
+    StreamFormatError
+        As for `parse_header`, or its size is none that the magic word allows.
+    """
+    found = layout_of_size(raw, len(raw), "text")
+    if found is None or not raw:
+        raise StreamFormatError(f"header is torn: {len(raw)} bytes are not what its magic word announces")
+    return parse_found_header(raw, found)
+
+
+def parse_found_header(raw: bytes, layout: Layout) -> Header:
+    """Parse a header whose layout is known; see `parse_header`."""
+    raw = bytes(raw[: layout.header_bytes])
+    room = raw[layout.preamble_bytes + WORD_BYTES :]
+    lines, warnings = _text_lines(room.partition(b"\0")[0], len(room))
     argv, flags = _command(lines, warnings)
     start = _start(lines, warnings)
-    unknown = tuple(line for line in lines if not line.startswith((_COMMAND, _START)))
+    unknown = tuple(line for line in lines if not line.startswith((_COMMAND, START)))
     return Header(
         raw=raw,
-        header_bytes=size,
+        layout=layout,
         text_lines=lines,
         unknown_lines=unknown,
         argv=argv,
-        start=start,
+        start_time=start,
         device=flags.device,
         base_rate_hz=flags.base_rate_hz,
         skip=flags.skip,
@@ -154,10 +176,9 @@ def parse_header(raw: bytes, payload: str = "8n+8") -> Header:
     )
 
 
-def _text_lines(raw: bytes) -> tuple[tuple[str, ...], list[str]]:
-    """Split the text before the first NUL into lines; refuse what is torn or not text."""
+def _text_lines(data: bytes, room: int) -> tuple[tuple[str, ...], list[str]]:
+    """Split a header's text, for which there are ``room`` bytes, into lines; refuse what is torn or not text."""
     warnings: list[str] = []
-    data = raw[WORD_BYTES:].partition(b"\0")[0]
     if control := [byte for byte in data if byte < 32 and byte not in b"\t\r\n"]:
         raise StreamFormatError(
             f"header text holds the control byte 0x{control[0]:02x}: it is torn or garbage"
@@ -168,15 +189,27 @@ def _text_lines(raw: bytes) -> tuple[tuple[str, ...], list[str]]:
         text = data.decode(errors="replace")
         warnings.append(f"header text is not UTF-8 ({error.reason} at byte {WORD_BYTES + error.start})")
     lines = tuple(stripped for line in text.split("\n") if (stripped := line.rstrip("\r")))
-    if not any(line.startswith("# ") for line in lines):
+    if text and not any(line.startswith("# ") for line in lines):
         raise StreamFormatError(
             f"header text {text[:40]!r} holds no line that starts with '# ': it is garbage"
         )
-    last = lines[-1]
-    whole = last.startswith(_START) and _parse_start(last[len(_START) :].strip()) is not None
-    if not text.endswith("\n") and not whole:
-        raise StreamFormatError(f"header is torn: its text stops inside the line {last[:60]!r}")
+    if text and not text.endswith("\n"):
+        _check_last_line(lines[-1], warnings, fits=len(data) > room - WORD_BYTES)
     return lines, warnings
+
+
+def _check_last_line(line: str, warnings: list[str], *, fits: bool) -> None:
+    """Refuse a last line that was cut short: it does not end in a newline.
+
+    A start time with its offset ends by itself; any other line may do without a newline where the text reaches into
+    the header's last word (``fits``), as its magic word says that it does.
+    """
+    start = _time_in(line) if line.startswith(START) else None
+    ends = start is not None and (fits or start.offset)
+    if not ends and not (fits and line.startswith("# ") and not line.startswith(START)):
+        raise StreamFormatError(f"header is torn: its text stops inside the line {line[:60]!r}")
+    if not ends:
+        warnings.append(f"header's last line {line[:60]!r} does not end: part of it may be missing")
 
 
 def _command(lines: tuple[str, ...], warnings: list[str]) -> tuple[tuple[str, ...] | None, BoardFlags]:
@@ -202,53 +235,42 @@ def _command(lines: tuple[str, ...], warnings: list[str]) -> tuple[tuple[str, ..
     return argv, flags
 
 
-def _start(lines: tuple[str, ...], warnings: list[str]) -> datetime | None:
+def _start(lines: tuple[str, ...], warnings: list[str]) -> StartTime | None:
     """Read the recording start; None with a warning if it is not there or not a time."""
-    line = next((line for line in lines if line.startswith(_START)), None)
+    line = next((line for line in lines if line.startswith(START)), None)
     if line is None:
         warnings.append("header has no recording start")
         return None
-    text = line[len(_START) :].strip()
-    start = _parse_start(text)
+    start = _time_in(line)
     if start is None:
+        text = line[len(START) :].strip()
         warnings.append(f"recording start {text[:40]!r} is not a time like 2023-11-23 17:03:08 +0800")
+    elif not start.offset:
+        warnings.append(f"recording start {start.text()} has no offset: taken as this machine's local time")
     return start
 
 
-def _parse_start(text: str) -> datetime | None:
-    """Parse ``%F %T %z``; strptime would cost as much start-up time as all the rest of this module."""
-    from datetime import datetime
-
-    shape = "".join(
-        "d" if c in "0123456789" else "s" if c in "+-" and k == 20 else c for k, c in enumerate(text)
-    )
-    if shape != _START_SHAPE:
-        return None
-    try:
-        return datetime.fromisoformat(text[:19] + text[20:])
-    except ValueError:
-        return None
+def _time_in(line: str) -> StartTime | None:
+    return parse_start(line[len(START) :].strip())
 
 
-def format_start(start: datetime) -> str:
-    """Format a time as the header does, ``%F %T %z``: always 25 characters, sub-seconds cut off.
+def build_header(
+    argv: Sequence[str] | None,
+    start: datetime | StartTime | None,
+    *,
+    payload: str = "8n",
+    stale: bool = False,
+) -> bytes:
+    """Build a header as the board's program writes it: magic word, lines of text, NUL to a whole word.
 
-    Raises
-    ------
-    ValueError
-        ``start`` has no time zone, or one that is no whole number of minutes.
-    """
-    offset = start.utcoffset()
-    if offset is None or offset.total_seconds() % 60:
-        raise ValueError(f"recording start {start!r} needs a time zone of whole minutes")
-    minutes = int(offset.total_seconds()) // 60
-    hours, minutes_left = divmod(abs(minutes), 60)
-    zone = f"{'-' if minutes < 0 else '+'}{hours:02d}{minutes_left:02d}"
-    return f"{start.replace(tzinfo=None).isoformat(' ', 'seconds')} {zone}"
-
-
-def build_header(argv: Sequence[str], start: datetime) -> bytes:
-    """Build a header as the board's program writes it: magic word, two lines of text, NUL to a whole word.
+    Parameters
+    ----------
+    argv, start : optional
+        What its two lines hold; without one, that line is missing. A datetime is written as ``%F %T %z``.
+    payload : {"8n", "8n+8"}
+        Whether n counts the magic word.
+    stale : bool
+        Leave stale bytes behind the text's NUL, as the board's program may.
 
     Raises
     ------
@@ -257,19 +279,32 @@ def build_header(argv: Sequence[str], start: datetime) -> bytes:
     """
     import shlex
 
-    if wrong := [arg for arg in argv if any(c < " " and c != "\t" for c in arg)]:
+    if wrong := [arg for arg in argv or () if any(c < " " and c != "\t" for c in arg)]:
         raise ValueError(
             f"argument {wrong[0]!r} holds a line break or control character; a header line cannot"
         )
-    text = f"{_COMMAND} {shlex.join(argv)}\n{_START} {format_start(start)}\n".encode(errors="surrogateescape")
-    words = -(-len(text) // WORD_BYTES)
-    if words > 0xFFFF:
-        raise ValueError(f"command line of {len(text)} bytes does not fit a header; it holds 524280")
-    return words.to_bytes(2, "little") + _MAGIC + text.ljust(words * WORD_BYTES, b"\0")
+    text = "" if argv is None else f"{_COMMAND} {shlex.join(argv)}\n"
+    if start is not None:
+        start = start if isinstance(start, StartTime) else start_in_form(start, "space")
+        text += f"{START} {start.text()}\n"
+    data = text.encode(errors="surrogateescape")
+    size = -(-len(data) // WORD_BYTES) * WORD_BYTES
+    words = size // WORD_BYTES + (payload == "8n")
+    if not 0 < words <= 0xFFFF:
+        raise ValueError(f"header text of {len(data)} bytes does not fit a header; it holds 1 to 524272")
+    data = data.ljust(min(size, len(data) + 1), b"\0").ljust(size, b"\xb5" if stale else b"\0")
+    return words.to_bytes(2, "little") + MAGIC + data
 
 
-def rewrite_start(raw: bytes, start: datetime) -> bytes:
-    """Return the header with its recording start replaced, all other bytes and the length unchanged.
+def rewrite_start(raw: bytes, start: datetime | StartTime) -> bytes:
+    """Return a whole header with its recording start replaced, all other bytes and the length unchanged.
+
+    Parameters
+    ----------
+    raw : bytes
+        All that stands before the data.
+    start : datetime or StartTime
+        Is written in the form of the one that it replaces; what that has no digits for is cut off.
 
     Raises
     ------
@@ -278,13 +313,16 @@ def rewrite_start(raw: bytes, start: datetime) -> bytes:
     ValueError
         ``start`` is naive.
     """
-    header_bytes(raw)
-    text = raw[WORD_BYTES:].partition(b"\0")[0]
-    key = _START.encode()
+    found = layout_of_size(raw, len(raw), "text")
+    begin = WORD_BYTES + (found.preamble_bytes if found else 0)
+    text = raw[begin:].partition(b"\0")[0]
+    key = START.encode()
     at = 0 if text.startswith(key) else text.find(b"\n" + key) + 1
     old = text[at + len(key) :].partition(b"\n")[0].strip() if text.startswith(key, at) else b""
-    if _parse_start(old.decode("latin-1")) is None:
+    written = parse_start(old.decode("latin-1"))
+    if written is None:
         raise StreamFormatError(f"header has no recording start to rewrite (found {old[:40]!r})")
-    where = WORD_BYTES + text.index(old, at + len(key))
-    new = format_start(start).encode()
-    return raw[:where] + new + raw[where + len(new) :]
+    unix_ns = start.unix_ns if isinstance(start, StartTime) else start_in_form(start, "space").unix_ns
+    where = begin + text.index(old, at + len(key))
+    new = msgspec.structs.replace(written, unix_ns=unix_ns).text().encode("latin-1")
+    return raw[:where] + new + raw[where + len(old) :]

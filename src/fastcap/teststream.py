@@ -14,7 +14,15 @@ if TYPE_CHECKING:
 
 SLOW_HZ, FAST_HZ = 10_000_000, 20_000_000  # the base clocks of -l and -h
 
-_ENCODINGS = {"b": "binary", "x": "hexadecimal", "A": "ascii"}
+_ENCODINGS = {"b": "binary", "x": "hexadecimal", "t": "text", "A": "ascii"}
+FLAG_OF = {encoding: f"-{letter}" for letter, encoding in _ENCODINGS.items()}
+WORDS = {
+    "-low": "l",
+    "-high": "h",
+    "-bin": "b",
+    "-hex": "x",
+    "-asc": "A",
+}  # the same, as some versions have them
 _BASE_RATES_HZ = {"l": SLOW_HZ, "h": FAST_HZ}
 _TEXTS = {"U": "device", "o": "output", "G": "gain", "F": "filter_const", "v": "verbosity"}
 _NUMBERS = {"q": "num_words", "s": "skip"}
@@ -49,6 +57,12 @@ class BoardFlags(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...] = ()
 
     @property
+    def writes_header(self) -> bool:
+        """Whether ``-v`` asks for a header: bit 1 for the command line in it, bit 2 for the start time."""
+        text = self.verbosity or "0"
+        return text.isascii() and text.isdigit() and int(text[-18:]) & 3 != 0
+
+    @property
     def sample_rate_hz(self) -> Fraction:
         """Words per second, exactly."""
         return word_rate_hz(self.base_rate_hz, self.skip)
@@ -60,7 +74,9 @@ def parse_board_argv(argv: Sequence[str]) -> BoardFlags:
     Parameters
     ----------
     argv : sequence of str
-        The program and its arguments. Unknown flags are tolerated; the last of contradicting ones counts.
+        The program and its arguments; where it begins with a flag, the program is not named. ``-low``, ``-high``,
+        ``-bin``, ``-hex`` and ``-asc`` are flags, too. Unknown ones are tolerated; the last of contradicting ones
+        counts.
 
     Raises
     ------
@@ -69,10 +85,13 @@ def parse_board_argv(argv: Sequence[str]) -> BoardFlags:
     """
     found: dict[str, Any] = {}
     extra: list[str] = []
-    rest = iter(argv[1:])
+    named = bool(argv) and not (len(argv[0]) > 1 and argv[0].startswith("-"))
+    rest = iter(argv[1:] if named else argv)
     for arg in rest:
         if arg == "--":
             extra.extend(rest)
+        elif arg in WORDS:
+            _read_cluster(f"-{WORDS[arg]}", rest, found, extra)
         elif len(arg) > 1 and arg[0] == "-":
             _read_cluster(arg, rest, found, extra)
         else:
@@ -83,7 +102,7 @@ def parse_board_argv(argv: Sequence[str]) -> BoardFlags:
     if "encoding" not in found:
         warnings.append("-b is not given: output taken as binary")
     found["num_words"] = found.get("num_words") or None
-    program = argv[0] if argv else ""
+    program = argv[0] if named else ""
     return BoardFlags(program=program, extra=tuple(extra), warnings=tuple(warnings), **found)
 
 

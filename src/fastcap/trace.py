@@ -17,7 +17,7 @@ from fastcap._gaps import file_word
 from fastcap._origin import Origin, opened, reopened
 from fastcap._stored import InMemory
 from fastcap._tracefacts import TraceFacts
-from fastcap._tracefile import Facts
+from fastcap._tracefile import Facts, unix_ns
 from fastcap.units import parse_duration_s, whole_number
 
 if TYPE_CHECKING:
@@ -75,8 +75,11 @@ class Trace(TraceFacts):
         if words.ndim != 1 or words.dtype != "u8":
             raise ValueError(f"words are {words.dtype} of shape {words.shape}; give one-dimensional uint64")
         rate = Fraction(sample_rate) if sample_rate is not None else header.sample_rate_hz if header else None
+        start_ns = header.start_ns if header and start is None else unix_ns(start)
         start = start or (header.start if header else None)
-        facts = Facts(header=header, rate=rate, start=start, meta=dict(meta or {}), gaps=tuple(gaps))
+        facts = Facts(
+            header=header, rate=rate, start=start, start_ns=start_ns, meta=dict(meta or {}), gaps=tuple(gaps)
+        )
         return cls(Origin(InMemory(words), facts), 0, words.size)
 
     def __repr__(self) -> str:
@@ -311,11 +314,11 @@ def _from_memory(words: Words, facts: Facts, *window: int) -> Trace:
     return Trace(Origin(InMemory(words), facts), *window)
 
 
-def _from_file(path: str, payload: str | None, words: int, *window: int) -> Trace:
+def _from_file(path: str, payload: str, words: int, *window: int) -> Trace:
     return Trace(reopened(path, payload, words), *window)
 
 
-def load(path: str | bytes | os.PathLike[str], *, payload: str | None = None) -> Trace:
+def load(path: str | bytes | os.PathLike[str], *, payload: str = "auto") -> Trace:
     """Open a recorded file; nothing but its header is read, so this is quick whatever its size.
 
     Parameters
@@ -323,9 +326,9 @@ def load(path: str | bytes | os.PathLike[str], *, payload: str | None = None) ->
     path : path
         The ``.bin`` file; of a capture that still runs the ``.bin.part``, whose words so far are there. Its
         sidecar, if there is one, gives rate, start, gaps and meta.
-    payload : {"8n+8", "8n", "none"}, optional
-        Where data start (see `fastcap.stream`), "none": with the file; default: what the sidecar says, else
-        "8n+8". Odd bytes at the file's end are ignored.
+    payload : {"auto", "8n", "8n+8", "none"}
+        Where data begin (see `fastcap.payload`): "none": with the file; "auto": where the sidecar says, else where the
+        header's text does. Odd bytes at the file's end are ignored.
 
     Raises
     ------

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from fastcap.errors import StreamFormatError
+from fastcap.payload import AUTO, Layout, check_payload
+from fastcap.start_time import NS, StartTime, parse_start, start_in_form
 from fastcap.stream import WORD_BYTES, Header
 from fastcap.teststream import FAST_HZ, SLOW_HZ
 
@@ -127,7 +129,7 @@ def v2_extent(prefix: bytes) -> tuple[int, bool]:
 
 def is_v2(raw: bytes, payload: str | None) -> bool:
     """Tell whether a file that begins with ``raw`` is to be read as V2: ``payload`` asks for nothing else."""
-    return payload is None and raw[: len(V2_MAGIC)] == V2_MAGIC
+    return check_payload(payload) == AUTO and raw[: len(V2_MAGIC)] == V2_MAGIC
 
 
 def read_v2_header(file: BinaryIO, size: int) -> bytes:
@@ -173,11 +175,11 @@ def parse_v2_header(raw: bytes) -> V2Header:
     problems: list[str] = []
     header = V2Header(
         raw=bytes(raw[:text_end]),
-        header_bytes=wanted,
+        layout=Layout(V2_LAYOUT, "magic", 0, wanted),
         text_lines=tuple(f"{key}: {json.dumps(value)}" for key, value in details.items()),
         unknown_lines=(),
         argv=None,
-        start=_start(details, seconds, warnings, problems),
+        start_time=_start(details, seconds, warnings, problems),
         device=None,
         base_rate_hz=_base_rate_hz(details, warnings),
         skip=_skip(details, warnings),
@@ -290,7 +292,7 @@ def _m_offset(details: dict[str, Any], warnings: list[str]) -> int:
 
 def _start(
     details: dict[str, Any], seconds: int, warnings: list[str], problems: list[str]
-) -> datetime | None:
+) -> StartTime | None:
     """Return the first word's time: the JSON's, which is exact, or the whole seconds before it."""
     from datetime import UTC, datetime
 
@@ -303,22 +305,24 @@ def _start(
     if exact is None:
         stated = "has no file_start" if text is None else f"says {json.dumps(text)[:60]} for file_start"
         warnings.append(f"header {stated}: its start is known to the second" if whole else f"header {stated}")
-        return whole
-    if whole is None or not -_APART_S < (exact - whole).total_seconds() < 1 + _APART_S:
+        return None if whole is None else StartTime(seconds * NS, "T", 0, "Z")
+    if whole is None or not -_APART_S < (exact.moment - whole).total_seconds() < 1 + _APART_S:
         at = whole or f"second {seconds}"
-        problems.append(f"header says it begins at {exact}, which is used, and at {at}")
+        problems.append(f"header says it begins at {exact.moment}, which is used, and at {at}")
     return exact
 
 
-def _parse_zoned(text: str) -> datetime | None:
+def _parse_zoned(text: str) -> StartTime | None:
     """Parse ``2025-02-18T17:03:08.123456789+08:00[Asia/Singapore]``; None if it is no time with a zone."""
     from datetime import datetime
 
+    exact = parse_start(text)
+    if exact is not None:
+        return exact if exact.offset else None
     try:
-        start = datetime.fromisoformat(text.partition("[")[0])
+        return start_in_form(datetime.fromisoformat(text.partition("[")[0]), "iso-ns")
     except ValueError:
         return None
-    return None if start.tzinfo is None else start
 
 
 def _filters(fold: Any) -> tuple[Any, ...]:

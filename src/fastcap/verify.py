@@ -11,8 +11,10 @@ import msgspec
 
 from fastcap._content import Content
 from fastcap.errors import StreamFormatError
+from fastcap.filehead import read_head
 from fastcap.info import file_info, format_info
 from fastcap.pagecache import evict as evict_pages
+from fastcap.payload import AUTO, check_payload
 from fastcap.sidecar import WORD_BYTES, exact_gaps, load_sidecar
 
 __all__ = ["Verdict", "file_info", "format_info", "format_verdict", "verify_file"]
@@ -67,8 +69,9 @@ def format_verdict(verdict: Verdict) -> str:
 
 
 def verify_file(
-    path: str | os.PathLike[str], *, evict: bool = True, progress: Callable[[int], None] | None = None
-) -> Verdict:
+    path: str | os.PathLike[str], *, evict: bool = True, progress: Callable[[int], None] | None = None,
+    payload: str = AUTO,
+) -> Verdict:  # fmt: skip
     """Compare a file with its sidecar. Reads all of it, in a few MiB of memory; changes nothing.
 
     Parameters
@@ -79,13 +82,20 @@ def verify_file(
         Drop the file's pages from memory first, so that the disk is read.
     progress : callable, optional
         Called with the bytes of each piece that was read.
+    payload : {"auto", "8n", "8n+8", "none"}
+        As `fastcap.load` takes it: from where words are counted in what is said of wrong blocks.
 
     Returns
     -------
     Verdict
         Whatever is wrong with the files is a problem in it; this raises nothing for them.
+
+    Raises
+    ------
+    ValueError
+        ``payload`` is unknown.
     """
-    path = Path(path)
+    path, payload = Path(path), check_payload(payload)
     name = os.fspath(path)
     if path.name.endswith(".part"):
         return Verdict(name, (_part_statement(path),))
@@ -102,7 +112,7 @@ def verify_file(
         return Verdict(name, (f"cannot be opened: {error.strerror}",))
     try:
         sidecar = load_sidecar(path)
-        return _compare(name, fd, sidecar, evict, progress or (lambda nbytes: None))
+        return _compare(name, fd, sidecar, evict, progress or (lambda nbytes: None), payload)
     except StreamFormatError as error:
         return Verdict(name, (f"there is nothing to compare with: {error}",))
     except OSError as error:
@@ -121,13 +131,15 @@ def _part_statement(path: Path) -> str:
 
 
 def _compare(
-    name: str, fd: int, sidecar: dict[str, Any], evict: bool, progress: Callable[[int], None]
+    name: str, fd: int, sidecar: dict[str, Any], evict: bool, progress: Callable[[int], None], payload: str
 ) -> Verdict:
     report = sidecar["global"]["fastcap:report"]
     eviction = evict_pages(fd) if evict else None
     size = os.fstat(fd).st_size
     problems = _ledger_problems(sidecar)
     remarks = _remarks(report)
+    begin, doubt = _begin(fd, sidecar, payload)
+    remarks += [doubt] if doubt else []
     compared = ["size", "ledger"]
     checksum = report["checksum"] or {"algorithm": "none", "value": None}
     content = None
@@ -136,7 +148,7 @@ def _compare(
     elif checksum["algorithm"] != "sha256":
         problems.append(f"checksum {checksum['algorithm']!r} is unknown to this version; known: sha256")
     else:
-        content = Content(fd, sidecar, progress)
+        content = Content(fd, sidecar, progress, begin)
         content.compare()
         compared += ["sha256", "blocks"] if content.blocks else ["sha256"]
         problems += content.problems
@@ -144,6 +156,16 @@ def _compare(
         problems.insert(0, _size_statement(size, report["bytes"], content.is_whole if content else None))
     evicted, note = (eviction.evicted, eviction.note) if eviction else (False, "pages were not evicted")
     return Verdict(name, tuple(problems), tuple(compared), tuple(remarks), evicted, note)
+
+
+def _begin(fd: int, sidecar: dict[str, Any], payload: str) -> tuple[int, str | None]:
+    """Return where words begin, and why that is in doubt: what the sidecar says where the file cannot."""
+    try:
+        with open(fd, "rb", closefd=False) as file:
+            head = read_head(file, payload, sidecar)
+    except (StreamFormatError, OSError):  # its checksum says so
+        return sidecar["captures"][0].get("core:header_bytes", 0), None
+    return head.begin, head.doubt
 
 
 def _size_statement(size: int, expected: int, prefix_is_whole: bool | None) -> str:

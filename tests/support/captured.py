@@ -63,7 +63,7 @@ def _data_offset(path: Path) -> int:
     with path.open("rb") as f:
         magic = int.from_bytes(f.read(8), "little")
     assert magic >> 16 == _MAGIC, f"{path}: begins with {magic:#018x}, not with the magic word"
-    return 8 * ((magic & 0xFFFF) + 1)
+    return 8 * (magic & 0xFFFF)  # n counts the magic word
 
 
 def _jumps(block: np.ndarray, previous: int, first: int, where: str) -> list[tuple[int, int]]:

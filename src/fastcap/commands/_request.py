@@ -91,7 +91,7 @@ class Request:
             self.source, length=length, samples=samples, to=to, meta=self.meta, name=name, split=self.split,
             analyse=self._option("analyse"), checksum=self._option("checksum") or "sha256",
             fsync_every=fsync_every, on_full=self._option("on_full"), check_first=self._given["check_first"],
-            source_timeout=self._option("source_timeout"),
+            source_timeout=self._option("source_timeout"), payload=self._option("payload"),
             ring_bytes=board.ring_bytes(fsync_every), later=self._later(run), **self._limits(),
         )  # fmt: skip
 

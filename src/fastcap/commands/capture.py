@@ -49,6 +49,12 @@ Exit status: 0 complete, nothing lost; 1 failed; 2 wrong usage; 3 finished, but 
 @click.option(
     "--realtime", is_flag=True, default=None, help="Real-time priority, locked memory for the reader."
 )
+@click.option(
+    "--payload",
+    type=click.Choice(["auto", "8n", "8n+8", "none"]),
+    help="Where data begin: whether the header's n counts its magic word (8n), or that there is no header; "
+    "default auto: told from the first bytes.",
+)
 @click.option("--check-first", is_flag=True, help="Look at the destination before the source starts.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and stop.")
 @json_option

@@ -22,9 +22,7 @@ from fastcap.commands.root import debug_option, json_option, payload_option
 @payload_option
 @json_option
 @debug_option
-def export(
-    file: str, to: str, what: str | None, payload: str | None, as_json: bool, **window: str | None
-) -> int:
+def export(file: str, to: str, what: str | None, payload: str, as_json: bool, **window: str | None) -> int:
     """Write FILE's values with their times and units; a file that exists is never overwritten."""
     from fastcap.export import export as write
     from fastcap.trace import load

@@ -18,7 +18,7 @@ from fastcap.commands.root import debug_option, json_option, payload_option
 @payload_option
 @json_option
 @debug_option
-def info(file: str, payload: str | None, as_json: bool) -> int:
+def info(file: str, payload: str, as_json: bool) -> int:
     """Tell what FILE holds: header, rate, length, losses, stalls, settings."""
     from fastcap.info import file_info, format_info
 
@@ -29,9 +29,10 @@ def info(file: str, payload: str | None, as_json: bool) -> int:
 
 @click.command(epilog="Example:  fastcap verify /mnt/nas/run/*.bin")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@payload_option
 @json_option
 @debug_option
-def verify(files: tuple[str, ...], as_json: bool) -> int:
+def verify(files: tuple[str, ...], payload: str, as_json: bool) -> int:
     """Compare each FILE with its checksum, size and ledger; the first wrong block is named.
 
     Cached pages are evicted first, so that the disk is read. Exit status 1 if a file is not as captured.
@@ -41,7 +42,7 @@ def verify(files: tuple[str, ...], as_json: bool) -> int:
     verdicts = []
     for file in files:
         bar = _bar(file)
-        verdict = verify_file(file, progress=bar.update if bar is not None else None)
+        verdict = verify_file(file, progress=bar.update if bar is not None else None, payload=payload)
         if bar is not None:
             bar.close()
         verdicts.append(verdict)

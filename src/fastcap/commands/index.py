@@ -20,7 +20,7 @@ from fastcap.units import format_duration, format_rate
 @payload_option
 @json_option
 @debug_option
-def index(files: tuple[str, ...], payload: str | None, as_json: bool) -> int:
+def index(files: tuple[str, ...], payload: str, as_json: bool) -> int:
     """Make the index of each FILE, or what is missing of it.
 
     The index, NAME.index beside NAME.bin, says of every block of words how often the phase has rolled over

@@ -26,11 +26,11 @@ from fastcap.commands.root import debug_option, json_option, payload_option
 @payload_option
 @json_option
 @debug_option
-def plot(file: str, output: str | None, as_json: bool, **how: str | None) -> int:
+def plot(file: str, output: str | None, payload: str, as_json: bool, **how: str | None) -> int:
     """Draw FILE: phase, radius with its histogram, spectrum; gaps and stalls marked."""
     from fastcap.plot import plot_file
 
-    drawn = plot_file(file, output, **how)
+    drawn = plot_file(file, output, payload=payload, **how)
     picture = None if drawn is None else str(drawn)
     if as_json:
         click.echo(json.dumps({"file": file, "picture": picture}))

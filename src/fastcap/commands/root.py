@@ -56,8 +56,9 @@ debug_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 
 payload_option = click.option(
-    "--payload", type=click.Choice(["8n+8", "8n", "none"]),
-    help="What a header's n means, or that FILE has no header; default: what its sidecar says, else 8n+8.",
+    "--payload", type=click.Choice(["auto", "8n", "8n+8", "none"]), default="auto",
+    help="Where data begin: whether a header's n counts its magic word (8n), or that there is no header; "
+    "default auto: as the sidecar, or the header's text, says.",
 )  # fmt: skip
 
 

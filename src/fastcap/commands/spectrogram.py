@@ -53,7 +53,7 @@ _LEAST_PERIODS, _PERIODS = 4, 30  # of the band's lowest frequency in a segment
 @json_option
 @debug_option
 def spectrogram(
-    files: tuple[str, ...], output: str | None, payload: str | None, as_json: bool, **options: Any
+    files: tuple[str, ...], output: str | None, payload: str, as_json: bool, **options: Any
 ) -> int:
     """Draw the spectrum of the phase of FILE..., recordings of one board, over absolute time.
 

@@ -24,6 +24,7 @@ from fastcap.sim._optics import Optics
 from fastcap.sim._signal import SEGMENT_WORDS, Signal
 from fastcap.sim.faults import Fault
 from fastcap.sim.options import Options, parse_options
+from fastcap.start_time import start_in_form
 from fastcap.stream import WORD_BYTES, build_header
 
 _NS = 10**9
@@ -66,7 +67,7 @@ class Emulation:
         self._options = options
         self._struck: list[dict[str, Any]] = []
         self._said_ns = 0
-        self._chatty = int(options.flags.verbosity or 0) > 0
+        self._chatty = options.chatter
         per_ns = options.flags.sample_rate_hz / _NS
         fd, polled = _open_output(options)
         self._header = _header(options)
@@ -179,13 +180,32 @@ class Emulation:
 
 
 def _header(options: Options) -> bytes:
-    """Build the stream's header, or what is to stand in its place."""
+    """Build what stands before the data: text, the header, or what is to stand in its place."""
+    text = options.preamble
+    preamble = b"" if text is None else f"{text}\n".replace("\\n", "\n").encode()
+    if options.header == "none" or not options.header_bits:
+        return preamble
     try:
-        header = build_header(options.header_argv, datetime.now().astimezone())
+        header = _whole_header(options)
     except ValueError as error:
         raise ConfigError(f"no header for this command line: {error}") from error
-    if options.header == "none":
-        return b""
+    return preamble + _spoilt(header, options)
+
+
+def _whole_header(options: Options) -> bytes:
+    now_ns = time.time_ns()
+    moment = datetime.fromtimestamp(now_ns // _NS).astimezone()
+    start = start_in_form(moment, options.start_form, now_ns % _NS)
+    return build_header(
+        options.header_argv if options.header_bits & 1 else None,
+        start if options.header_bits & 2 else None,
+        payload=options.payload,
+        stale=options.stale,
+    )
+
+
+def _spoilt(header: bytes, options: Options) -> bytes:
+    """Return the header as it is to be written: whole, torn, without its magic word, or garbage."""
     if options.header == "missing":
         return header[WORD_BYTES:]
     if options.header == "torn":

@@ -10,8 +10,10 @@ from typing import Any, NoReturn
 import msgspec
 
 from fastcap.errors import ConfigError
+from fastcap.payload import LAYOUTS
 from fastcap.sim.faults import Fault, parse_fault, parse_rate_hz, parse_size_bytes
-from fastcap.teststream import FAST_HZ, SLOW_HZ, BoardFlags, parse_board_argv
+from fastcap.start_time import FORMS
+from fastcap.teststream import FAST_HZ, FLAG_OF, SLOW_HZ, BoardFlags, parse_board_argv
 
 HEADERS = ("ok", "torn", "missing", "garbage", "none")
 MAX_RADIUS = 2**23 - 1
@@ -21,7 +23,9 @@ _RANDOM_WRITE_BYTES = 4099
 _DESCRIPTION = """\
 Emulate the board and its program. teststream's own flags:
   -U DEVICE  -q WORDS (absent or 0: endless)  -s SKIP  -l (10 MHz) | -h (20 MHz)  -b (binary, the only one)
-  -G GAIN  -F FILTER  -v LEVEL (chatter on stderr)  -o FILE"""
+  -G GAIN  -F FILTER  -o FILE
+  -v BITS (the header holds 1: the command line, 2: the start time; 0 or none: there is no header)
+-low, -high and -bin stand for -l, -h and -b."""
 _EPILOG = """\
 example:  fastcap-teststream -U /dev/usbhybrid0 -q 20000000 -s 4 -l -b --pattern counter > counter.bin
 
@@ -35,10 +39,11 @@ At its end a line on stderr tells what was made, written and lost."""
 
 
 class Options(msgspec.Struct, frozen=True):
-    """What to emulate. ``header_argv`` is the command line that the stream's header shows."""
+    """What to emulate. ``header_argv`` is the command line that the stream's header shows; ``header_bits`` are -v's."""
 
     flags: BoardFlags
     header_argv: tuple[str, ...]
+    header_bits: int
     pattern: str
     speed: str
     faults: tuple[Fault, ...]
@@ -50,6 +55,11 @@ class Options(msgspec.Struct, frozen=True):
     noise: float
     seed: int
     header: str
+    payload: str
+    start_form: str
+    stale: bool
+    preamble: str | None
+    chatter: bool
     stderr_flood: bool
     report_fd: int | None
     report: str | None
@@ -75,11 +85,11 @@ def parse_options(argv: Sequence[str]) -> Options:
     header_argv = ("teststream", *rest)
     flags = parse_board_argv(header_argv)
     if flags.encoding != "binary":
-        raise ConfigError(f"{flags.encoding} output (-x, -A) is not supported; give -b for binary output")
+        flag = f"{FLAG_OF[flags.encoding]} ({flags.encoding} output)"
+        raise ConfigError(f"{flag} is not supported; give -b for binary output")
     if flags.extra:
         raise ConfigError(f"argument {flags.extra[0]!r} is unknown; --help lists the options")
-    if not (flags.verbosity or "0").isdecimal():
-        raise ConfigError(f"-v {flags.verbosity!r} is not a whole number")
+    bits = _header_bits(flags.verbosity or "0")
     if (rate_hz := values.pop("rate")) is not None:
         flags = _with_rate(flags, rate_hz)
         header_argv = _canonical_argv(flags)
@@ -92,7 +102,7 @@ def parse_options(argv: Sequence[str]) -> Options:
             f"--freq {own.freq_hz:g} Hz is beyond half the word rate, {flags.sample_rate_hz} Hz"
         )
     values["faults"] = tuple(sorted(values["faults"], key=lambda fault: fault.word))
-    return Options(flags=flags, header_argv=header_argv, **values)
+    return Options(flags=flags, header_argv=header_argv, header_bits=bits, **values)
 
 
 def _parser() -> _Parser:
@@ -127,16 +137,31 @@ def _parser() -> _Parser:
     add("--noise", type=_radius, default=500.0, metavar="COUNTS", help="of I and Q (default 500)")
     add("--transient", dest="transient_words", type=_natural, default=12_000, metavar="WORDS")
     add("--header", choices=HEADERS, default="ok", help="none: no header; missing: no magic word before it")
+    add("--payload", choices=LAYOUTS, default="8n", help="whether the header's n counts its magic word (8n)")
+    add("--start-form", choices=FORMS, default="space", help="how the start is written: 2023's, 2025's, ...")
+    add("--stale", action="store_true", help="leave stale bytes behind the header text's NUL")
+    add("--preamble", metavar="TEXT", help="print a line of TEXT before the magic word (\\n: a line break)")
     add("--voa", metavar="NAME", help="let the radius follow this emulated attenuator (sim://voa?name=NAME)")
     add(
         "--laser",
         metavar="NAME",
         help="let radius and beat follow this emulated laser (sim://laser?name=NAME)",
     )
+    add("--chatter", action="store_true", help="say on stderr every second how full the FIFO is")
     add("--stderr-flood", action="store_true", help="chatter on stderr without end")
     add("--report", metavar="FILE", help="write what was made, written and lost as JSON")
     add("--report-fd", type=_natural, metavar="N", help="the same, to a descriptor")
     return parser
+
+
+def _header_bits(text: str) -> int:
+    """Return the bits of -v: 1 the command line in the header, 2 the start time."""
+    bits = int(text) if text.isascii() and text.isdecimal() else -1
+    if not 0 <= bits <= 15:
+        raise ConfigError(f"-v {text!r} is not a whole number from 0 to 15")
+    if bits > 3:
+        raise ConfigError(f"-v {text} asks for a V2 file, which is not emulated; give -v 0 to 3")
+    return bits
 
 
 def _with_rate(flags: BoardFlags, rate_hz: Fraction) -> BoardFlags:

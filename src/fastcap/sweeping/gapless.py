@@ -125,8 +125,8 @@ class Gapless(Recorder):
             os.close(fd)
         base = f"between_{self._runs() + 1:03d}"
         self._message, self._fds = spec.recording(
-            board.source, **self._options, endless=True, to=os.fspath(self._folder), name=base,
-            meta=self._plan.meta, ring_bytes=board.ring_bytes(),
+            board.source, **{"payload": board.payload, **self._options}, endless=True, to=os.fspath(self._folder),
+            name=base, meta=self._plan.meta, ring_bytes=board.ring_bytes(),
         )  # fmt: skip
         self._message |= {"gather_s": GATHER_S, "windows": []}
         self._message["sink"]["names"] = {"base": base, "split": True}

@@ -45,6 +45,7 @@ import msgspec
 from fastcap import _checks as check
 from fastcap._messages import did_you_mean, shown
 from fastcap.errors import ConfigError
+from fastcap.payload import PAYLOADS
 from fastcap.sweeping.axis import Axis, linspace, updown
 from fastcap.sweeping.targets import DEVICES, reading_of, target_of
 from fastcap.units import parse_duration_s, parse_size
@@ -59,12 +60,12 @@ _SIZE = check.positive(parse_size)
 _KEYS: dict[str, dict[str, check.Check]] = {
     "board": {
         "config": check.text, "source": check.text, "command": check.command, "set": check.table(check.anything),
-        "ring": _SIZE, "realtime": check.switch,
+        "ring": _SIZE, "realtime": check.switch, "payload": check.one_of(*PAYLOADS),
     },
     "record": {
         "length": _DURATION, "samples": check.whole(1), "checksum": check.one_of("sha256", "none"),
         "fsync_every": _SIZE, "analyse_timeout": _DURATION, "analyse_memory": _SIZE,
-        "source_timeout": check.at_least_0(parse_duration_s),
+        "payload": check.one_of(*PAYLOADS), "source_timeout": check.at_least_0(parse_duration_s),
         "repeats": check.whole(1), "retries": check.whole(0), "retry": check.one_of("now", "end"),
         "verify": check.one_of("size", "read"), "gapless": check.switch, "fifo": check.at_least_0(parse_duration_s),
     },
@@ -95,7 +96,7 @@ class PlanFile(msgspec.Struct, frozen=True):
 
         table = self.data["board"]
         way = next(key for key in _BOARDS if key in table)
-        options = {key: table[key] for key in ("set", "ring", "realtime") if key in table}
+        options = {key: table[key] for key in ("set", "ring", "realtime", "payload") if key in table}
         return self._at("board", way, lambda: fastcap.open(table[way], **options))
 
     def devices(self, stack: ExitStack) -> dict[str, Any]:

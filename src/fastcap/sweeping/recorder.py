@@ -66,8 +66,8 @@ class Recorder:
         """Have everything ready for a recording; blocks while there is no room for it."""
         board = self._board
         self._message, self._fds = spec.recording(
-            board.source, **self._plan.record, to=os.fspath(self._folder), name=stem, meta=dict(meta),
-            analyse=self._analyse, ring_bytes=board.ring_bytes(),
+            board.source, **{"payload": board.payload, **self._plan.record}, to=os.fspath(self._folder), name=stem,
+            meta=dict(meta), analyse=self._analyse, ring_bytes=board.ring_bytes(),
         )  # fmt: skip
         self._message["gather_s"] = GATHER_S
         if self._session_used is not None and self._session_used is self.session:

@@ -142,6 +142,7 @@ class Conductor:
             "recording",
             "word_bytes",
             "header",
+            "payload",
             "rate",
             "max_words",
             "max_seconds",

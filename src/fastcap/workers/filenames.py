@@ -96,17 +96,35 @@ def file_name(names: dict[str, Any], index: int, first_word: int, given: str | N
     return f"{stamp(begun, offset=bool(names.get('offset')))}{names['suffix']}.bin"
 
 
-def shifted_header(header: bytes, first_word: int) -> bytes:
-    """Return the board's header with `recording start` moved on to ``first_word``; same length."""
-    from fastcap.stream import parse_header, rewrite_start
+def header_text(header: bytes) -> str | None:
+    """Return the text of a whole header, that before the magic word left out; None: there is no header."""
+    from fastcap.payload import MAGIC
+
+    if not header:
+        return None
+    return header[header.find(MAGIC) + len(MAGIC) :].partition(b"\0")[0].decode("utf-8", "replace")
+
+
+def shifted_header(header: bytes, first_word: int, stated: list[int] | None = None) -> bytes:
+    """Return a whole header with `recording start` moved on to ``first_word``, in its own form; same length.
+
+    What stands before the magic word stays: words begin at the same byte in every file of a recording. ``stated`` is
+    the rate, words per second as [numerator, denominator]; None: the header's own.
+    """
+    from fastcap.errors import StreamFormatError
+    from fastcap.stream import parse_whole_header, rewrite_start
 
     if not header or not first_word:
         return header
-    parsed = parse_header(header)
-    if parsed.start is None:
+    try:
+        parsed = parse_whole_header(header)
+    except StreamFormatError:  # the report says so; the words are good all the same
         return header
-    rate = parsed.sample_rate_hz
-    return rewrite_start(header, parsed.start + _elapsed(first_word, rate.numerator, rate.denominator))
+    if parsed.start_time is None:
+        return header
+    numerator, denominator = stated or parsed.sample_rate_hz.as_integer_ratio()
+    elapsed_ns = first_word * denominator * 1_000_000_000 // numerator
+    return rewrite_start(header, parsed.start_time.later(elapsed_ns))
 
 
 def _elapsed(words: int, numerator: int, denominator: int) -> Any:

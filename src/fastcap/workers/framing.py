@@ -33,10 +33,10 @@ class Framing:
     Parameters
     ----------
     message : dict
-        ``recording``, ``word_bytes``, ``header`` ("yes", "no", "auto"), ``rate`` ([numerator, denominator] or
-        None), ``max_words`` or None, ``max_seconds`` and ``split_seconds`` ([numerator, denominator] or None),
-        ``whole_words`` (true: bytes behind the last whole word are left out at the end),
-        ``windows`` (None, or those asked for so far: see `fastcap.workers.marks`).
+        ``recording``, ``word_bytes``, ``header`` ("yes", "no", "auto"), ``payload`` (see `fastcap.payload`),
+        ``rate`` ([numerator, denominator] or None), ``max_words`` or None, ``max_seconds`` and ``split_seconds``
+        ([numerator, denominator] or None), ``whole_words`` (true: bytes behind the last whole word are left out at the
+        end), ``windows`` (None, or those asked for so far: see `fastcap.workers.marks`).
     start : int
         Ring position of the recording's first byte.
     """
@@ -48,7 +48,14 @@ class Framing:
         self.whole_words = bool(message.get("whole_words"))
         self.header_known = message["header"] == "no"
         self._auto = message["header"] == "auto"
-        self.header_bytes = 0
+        self._payload: str = message.get("payload") or "auto"
+        self.header_bytes = 0  # all that stands before the data
+        self.preamble = ""  # text before the magic word
+        asked_none = "option" if self._payload == "none" else "source"
+        self.payload = {
+            "layout": "none",
+            "known_by": asked_none,
+        }  # for the report: see `fastcap.payload.Layout`
         self.header_error: str | None = None
         self.warnings: list[str] = []  # what the header does not say, and what was assumed
         self.rate = _fraction(message.get("rate"))
@@ -61,7 +68,7 @@ class Framing:
         self.marks: Regular | Windows = (
             Regular(lambda: self.split_words) if windows is None else Windows(windows)
         )
-        self._wanted_bytes = 0  # header bytes announced by the magic word, not all here yet
+        self._wanted_bytes = 0  # so many must be here to tell where data begin, or to have all of the header
         self._gap_at = start  # a file that would begin within the last gap begins behind it, at this position
 
     # -- positions -------------------------------------------------------------------------------
@@ -121,45 +128,46 @@ class Framing:
 
     # -- the header --------------------------------------------------------------------------------
 
-    def look_for_header(self, prefix: bytes, have: int, *, final: bool) -> bool:
-        """Decide from the first bytes whether the header is known; ``final``: no more will come."""
-        from fastcap.stream import header_bytes
+    def look_for_header(self, prefix: bytes, *, final: bool) -> bool:
+        """Decide from what has come so far whether the header is known; ``final``: no more will come.
+
+        The first `fastcap.payload.LOOK_BYTES` are enough.
+        """
+        from fastcap.payload import NoMagicError, TornHeaderError, find_layout
 
         try:
-            wanted = header_bytes(prefix)
+            found = find_layout(prefix, self._payload, final=final)
+        except NoMagicError as e:
+            expected = not self._auto or not prefix
+            return self._no_header("no magic", str(e) if expected else None)
         except StreamFormatError as e:
-            return self._no_header(None if self._auto else str(e))
-        if wanted is None:
-            if final:
-                return self._no_header(
-                    None if self._auto and have else f"the stream ended after {have} bytes, before its header"
-                )
+            return self._no_header("torn" if isinstance(e, TornHeaderError) else "no magic", str(e))
+        if isinstance(found, int):
+            self._wanted_bytes = found
             return False
-        self._wanted_bytes = wanted
-        if have < wanted:
-            if final:
-                return self._no_header(f"header of {wanted} bytes is torn: the stream ended after {have}")
-            return False
-        self.header_bytes = wanted
+        self.header_bytes = found.header_bytes
+        self.payload = found.report()
         self.header_known = True
         return True
 
-    def _no_header(self, error: str | None) -> bool:
+    def _no_header(self, known_by: str, error: str | None) -> bool:
         self.header_known = True
         self.header_bytes = self._wanted_bytes = 0
+        self.payload = {"layout": "none", "known_by": known_by}
         self.header_error = error
         return True
 
     def parse(self, raw: bytes) -> None:
         """Take the rate from a whole header; a stated rate stands where the header has none."""
-        from fastcap.stream import parse_header
+        from fastcap.stream import parse_whole_header
 
         try:
-            header = parse_header(raw)
+            header = parse_whole_header(raw)
         except StreamFormatError as e:
             self.header_error = str(e)
             return
         self.warnings = list(header.warnings)
+        self.preamble = header.preamble.decode(errors="replace")
         if self.rate is None:
             self.rate = header.sample_rate_hz
 
@@ -169,6 +177,8 @@ class Framing:
         return {
             "header_bytes": self.header_bytes,
             "header_error": self.header_error,
+            "payload": self.payload,
+            "preamble": self.preamble,
             "rate": rate,
             "max_words": self.max_words,
             "warnings": self.warnings,
@@ -207,16 +217,27 @@ class Framing:
         """Take over what a predecessor had written about this recording."""
         for event in past:
             if event.kind == HEADER:
-                self.header_bytes = len(event.payload)
-                self.header_known = True
-                if event.payload:
-                    self.parse(event.payload)
+                self._restore_header(event.payload)
             elif event.kind == GAP:
                 self.lost_words += event.data["words"]
                 self.odd_lost += event.data["odd_bytes"]
                 self._gap_at = event.position
             elif event.kind == MARK:
                 self.marks.restore(event)
+
+    def _restore_header(self, raw: bytes) -> None:
+        from fastcap.payload import layout_of_size
+
+        if not raw:
+            if not self.header_known:
+                error = None if self._auto else "the stream did not begin with a whole header"
+                self._no_header("no magic", error)
+            return
+        found = layout_of_size(raw, len(raw), None if self._payload == "auto" else "option")
+        assert found is not None
+        self.header_bytes, self.payload = len(raw), found.report()
+        self.header_known = True
+        self.parse(raw)
 
     # -- the end -------------------------------------------------------------------------------------
 

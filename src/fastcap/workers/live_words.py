@@ -22,7 +22,7 @@ from fastcap.errors import StreamFormatError
 from fastcap.events import Event, EventReader
 from fastcap.sidecar import Gap
 from fastcap.stats import PIECE_WORDS, TraceStats
-from fastcap.stream import WORD_BYTES, Header, parse_header
+from fastcap.stream import WORD_BYTES, Header, parse_whole_header
 
 Words = NDArray[np.uint64]
 
@@ -130,7 +130,7 @@ class LiveWords:
 
     def _read_header(self, raw: bytes) -> None:
         try:
-            self.header = parse_header(raw) if raw else None
+            self.header = parse_whole_header(raw) if raw else None
         except StreamFormatError:  # the report says so; the words are good all the same
             return
         if self.rate is None and self.header is not None:

@@ -165,6 +165,18 @@ class Recording:
         return error
 
     @property
+    def payload(self) -> dict[str, str] | None:
+        """Where data begin in the stream, and how that is known; None before it is."""
+        payload: dict[str, str] | None = self.header.get("payload")
+        return payload
+
+    @property
+    def preamble(self) -> dict[str, Any] | None:
+        """What the source wrote before the magic word."""
+        text = self.header.get("preamble")
+        return {"bytes": len(text.encode()), "text": text} if text else None
+
+    @property
     def interrupted(self) -> bool:
         """The user, or the user's death, ended it."""
         return self.stopped_why == "interrupted"

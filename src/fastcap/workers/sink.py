@@ -48,6 +48,7 @@ class Sink:
             None
         )  # called when a file gets another name, before it has it
         self.checksum: str = message["checksum"]
+        self.rate: list[int] | None = message.get("rate")  # words per second, where it is stated
         self.calls = Calls(message.get("stalls") or [], message.get("so_far"))
         self.slot = slot
         self.fd = -1
@@ -205,7 +206,7 @@ class Sink:
         if self.fd < 0 and not self._begun:
             self.index += 1
             self.given = given
-            self._new_file(position, first_word, shifted_header(header, first_word))
+            self._new_file(position, first_word, shifted_header(header, first_word, self.rate))
             self._begun = True
         begun_ns = now_ns()
         self._create(renames=True)
@@ -318,7 +319,7 @@ class Sink:
 
     def continue_file(self, position: int, first_word: int, header: bytes, given: str | None) -> None:
         """Open the part file that a dead predecessor left; its digest is made at the end, from the file."""
-        prefix = shifted_header(header, first_word) if self.index else b""
+        prefix = shifted_header(header, first_word, self.rate) if self.index else b""
         self.given = given
         self._new_file(position, first_word, prefix)
         self.digest = None
@@ -463,8 +464,9 @@ class Sink:
             Also (EEXIST) if somebody else's is there; that stays as it is.
         """
         from fastcap.sidecar import build_sidecar, encode
+        from fastcap.workers.filenames import header_text
 
-        text = header[8:].split(b"\0", 1)[0].decode("utf-8", "replace") if header else None
+        text = header_text(header)
         content = encode(
             build_sidecar(
                 report,

@@ -131,9 +131,11 @@ class Splitter:
         self._aim()
 
     def _find_header(self, now: Framing, *, final: bool) -> None:
+        from fastcap.payload import LOOK_BYTES
+
         have = self.ring.head - now.start
-        prefix = self.ring.bytes_at(now.start, min(have, 16))
-        if not now.look_for_header(prefix, have, final=final):
+        prefix = self.ring.bytes_at(now.start, min(have, LOOK_BYTES))
+        if not now.look_for_header(prefix, final=final):
             return
         raw = self.ring.bytes_at(now.start, now.header_bytes)
         if raw:

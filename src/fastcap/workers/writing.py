@@ -54,6 +54,9 @@ class NasWriter:
         self.log = EventReader(ring)
         self.start: Event | None = None
         self.header = b""
+        self.header_known = (
+            False  # nothing is written before: where its words begin belongs to a file's index
+        )
         self.ends: list[Event] = []  # MARKs and the END that were not reached yet, in order
         self.written = self.durable = slot.cursor  # the cursor is behind `durable` where the digest is
         self.fsync_took_ns = 0
@@ -114,7 +117,7 @@ class NasWriter:
                 if self.slot.cursor < event.position:  # granted where the recording before this one ended
                     self.slot.advance(event.position)
             elif event.kind == events.HEADER:
-                self.header = event.payload
+                self.header, self.header_known = event.payload, True
                 self.sink.header_bytes = len(event.payload)
             elif event.kind in (events.MARK, events.END):
                 self.ends.append(event)
@@ -125,6 +128,8 @@ class NasWriter:
         framed = self.slot.wait(self.written + GATHER_BYTES, self.log.offset, patience_s)
         self._look()
         self._commands()
+        if not self.header_known:
+            return self.written
         return min(framed, self.ends[0].position) if self.ends else framed
 
     def _commands(self) -> None:
