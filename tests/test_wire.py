@@ -153,6 +153,53 @@ def test_receive_sends_what_is_kept_while_it_waits(ends: tuple[Channel, Channel]
     thread.join()
 
 
+def test_large_messages_cross_each_other(ends: tuple[Channel, Channel]) -> None:
+    """Whoever listens sends what it keeps: neither side waits for the other for ever."""
+    texts = ["x" * 50_000_000, "y" * 50_000_000]
+    for end, text in zip(ends, texts, strict=True):
+        end.send({"text": text}, quick=True)
+    heard: list[str | None] = [None, None]
+
+    def listen(at: int) -> None:
+        while heard[at] is None or ends[at].pending:
+            select.select([ends[at]], [ends[at]] if ends[at].pending else [], [], LONG_S)
+            if (got := ends[at].poll()) is not None:
+                heard[at] = got[0]["text"]
+
+    threads = [threading.Thread(target=listen, args=(at,)) for at in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(2 * LONG_S)
+    assert [heard[0] == texts[1], heard[1] == texts[0]] == [True, True]
+
+
+def test_threads_that_send_at_once_mix_nothing(ends: tuple[Channel, Channel]) -> None:
+    a, b = ends
+
+    def say(who: int) -> None:
+        for n in range(100):
+            a.send({"who": who, "n": n, "text": "x" * 20_000})
+            a.drain(LONG_S)
+
+    threads = [threading.Thread(target=say, args=(who,)) for who in range(3)]
+    for thread in threads:
+        thread.start()
+    got = [b.receive(LONG_S) for _ in range(300)]
+    for thread in threads:
+        thread.join(LONG_S)
+    said = [(m[0]["who"], m[0]["n"]) for m in got if m is not None]
+    assert sorted(said) == [(who, n) for who in range(3) for n in range(100)]
+    assert all([n for w, n in said if w == who] == list(range(100)) for who in range(3))
+
+
+def test_drain_gives_up_on_a_peer_that_takes_nothing(ends: tuple[Channel, Channel]) -> None:
+    ends[0].send({"text": "x" * 3_000_000})
+
+    assert not ends[0].drain(0.01)
+    assert ends[0].pending == 1
+
+
 def test_what_was_said_before_the_end_is_heard(ends: tuple[Channel, Channel]) -> None:
     a, b = ends
     a.send({"n": 0})

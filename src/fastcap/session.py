@@ -126,6 +126,7 @@ class Session:
         try:
             with self._sending:
                 self._channel.send(message, fds, quick=quick)
+                self._channel.drain()
         except Closed as e:
             raise self._failure or WorkerError("the supervisor of this session is gone") from e
 

@@ -15,6 +15,7 @@ import select
 import struct
 import sys
 import time
+from _thread import allocate_lock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,8 +45,9 @@ class Channel:
 
     Notes
     -----
-    `send` never blocks: what the socket does not take is kept and sent by `flush`, so that a stopped
-    peer holds nobody up. `receive` blocks only when asked to.
+    `send` never blocks: what the socket does not take is kept, so that a stopped peer holds nobody up. Whoever has
+    something `pending` watches for the socket to take more, and calls `poll`, `receive` or `flush`: each sends what it
+    can. `drain` and `receive` wait for that themselves. Any thread may send.
     """
 
     def __init__(self, sock: socket.socket, *, quick: bool = False) -> None:
@@ -55,6 +57,7 @@ class Channel:
         self._received = bytearray()
         self._fds: list[int] = []
         self._outgoing: list[tuple[bytearray, list[int]]] = []
+        self._sending = allocate_lock()
 
     @classmethod
     def from_fd(cls, fd: int, *, quick: bool = False) -> Channel:
@@ -93,10 +96,26 @@ class Channel:
             import json
 
             body, mark = json.dumps(message, separators=(",", ":")).encode(), 0
+        if len(body) >= _MARSHALLED:
+            raise ValueError(
+                f"a message of {len(body)} bytes is longer than {_MARSHALLED - 1}: leave some of it out"
+            )
         return bytearray(_LENGTH.pack(len(body) | mark) + body)
 
     def flush(self) -> None:
-        """Send what is kept, as far as the socket takes it."""
+        """Send what is kept, as far as the socket takes it.
+
+        While another thread is at it, or this one before a signal came, that one goes on with what was added.
+        """
+        while self._outgoing and self._sending.acquire(blocking=False):
+            try:
+                if not self._send_kept():
+                    return
+            finally:
+                self._sending.release()
+
+    def _send_kept(self) -> bool:
+        """Send until nothing is kept; False: the socket takes no more."""
         while self._outgoing:
             frame, fds = self._outgoing[0]
             rights = (
@@ -105,7 +124,7 @@ class Channel:
             try:
                 sent = self._sock.sendmsg([frame], rights)
             except BlockingIOError:
-                return
+                return False
             except OSError as e:
                 raise Closed(str(e)) from e
             for fd in fds:
@@ -114,6 +133,23 @@ class Channel:
             del frame[:sent]
             if not frame:
                 del self._outgoing[0]
+        return True
+
+    def drain(self, timeout_s: float | None = None) -> bool:
+        """Block until nothing is kept any more; False when nothing was taken for ``timeout_s``.
+
+        Raises
+        ------
+        Closed
+            The other side is gone.
+        """
+        poller = select.poll()
+        poller.register(self._sock, select.POLLOUT)
+        while self._outgoing:
+            if not poller.poll(None if timeout_s is None else timeout_s * 1000):
+                return False
+            self.flush()
+        return True
 
     def _fill(self) -> bool:
         """Take what has come; False when nothing is there."""
@@ -134,13 +170,17 @@ class Channel:
         return True
 
     def poll(self) -> tuple[Message, list[int]] | None:
-        """Return the next message and its descriptors (close-on-exec, the caller's), or None.
+        """Return the next message and its descriptors (close-on-exec, the caller's), or None. Sends what is kept.
 
         Raises
         ------
         Closed
             The other side is gone and every message it sent was returned.
         """
+        try:  # noqa: SIM105 - as in let_go
+            self.flush()
+        except Closed:
+            pass  # what it said before it went is heard first
         while True:
             if len(self._received) >= _LENGTH.size:
                 (length,) = _LENGTH.unpack_from(self._received)

@@ -105,7 +105,6 @@ class Analysis:
     def _commands(self) -> None:
         while (got := self._channel.poll()) is not None:
             self._obey(got[0])
-        self._channel.flush()
 
     def _obey(self, message: Message) -> None:
         if message["op"] == "cancel" and message["recording"] == self._recording:
@@ -150,7 +149,7 @@ class Analysis:
         told = {"op": "statistics", "recording": self._recording, "result": statistics}
         told |= {"function": self._function.name, "timeout_s": self._limits.timeout_s}
         if (words := self._live.words) is not None:
-            self._channel.send(told)
+            self._say(told)
             outcome = self._bounded(lambda: self._trace(words))
             if self._live.valid():
                 return outcome
@@ -168,8 +167,13 @@ class Analysis:
                 )
             return trace_of_files(paths, self._limits.memory_bytes)
 
-        self._channel.send(told)
+        self._say(told)
         return self._bounded(from_files)
+
+    def _say(self, told: Message) -> None:
+        """Tell the supervisor before the function runs: it may end this process."""
+        self._channel.send(told)
+        self._channel.drain()
 
     def _start(self) -> datetime | None:
         assert self._live.start is not None

@@ -48,6 +48,7 @@ def _serve(channel: Channel, ring: Ring) -> None:
         writer.run()
     except Abandoned:
         channel.send({"op": "abandoned", "recording": writer.recording, "path": writer.sink.part_path})
+        channel.drain()
         os._exit(0)  # the slot stays as it is, for recovery
     except Discarded:
         slot.leave()
@@ -70,8 +71,8 @@ def main() -> None:
     """Write one recording, then end: a warm successor is waiting already."""
     channel, ring = attach()
     channel.send({"op": "ready"})
-
     _serve(channel, ring)
+    channel.drain()
 
 
 def run() -> None:

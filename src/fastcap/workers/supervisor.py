@@ -40,6 +40,7 @@ ENDING_S, USERS_S = (
     8.0,
 )  # how long workers are waited for that were told to end, and those with a user's code
 TOLD_S = 0.5
+UNHEARD_S = 30.0  # a controller that takes nothing of what is said to it for so long hears no more
 _MOST_FDS = 1 << 20
 
 
@@ -49,6 +50,8 @@ class Loop:
     def __init__(self) -> None:
         self._poll = select.poll()
         self._ready: dict[int, Callable[[], None]] = {}
+        self._channels: dict[int, Channel] = {}
+        self._waiting: set[int] = set()  # channels that hold what their sockets did not take
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
 
@@ -57,8 +60,15 @@ class Loop:
         self._ready[fd] = callback
         self._poll.register(fd, select.POLLIN)
 
+    def converse(self, channel: Channel, callback: Callable[[], None]) -> None:
+        """Call ``callback`` whenever there is something to hear from ``channel``, or it takes more of what it holds."""
+        self._channels[channel.fileno()] = channel
+        self.watch(channel.fileno(), callback)
+
     def forget(self, fd: int) -> None:
         """Stop watching ``fd``."""
+        self._channels.pop(fd, None)
+        self._waiting.discard(fd)
         if self._ready.pop(fd, None) is not None:
             self._poll.unregister(fd)
 
@@ -69,6 +79,7 @@ class Loop:
 
     def turn(self) -> None:
         """Wait for something to do, and do it."""
+        self._watch_pending()
         left = max(0.0, self._timers[0][0] - time.monotonic()) if self._timers else 1.0
         ready = [(fd, self._ready.get(fd)) for fd, _ in self._poll.poll(left * 1000)]
         for fd, callback in ready:
@@ -78,6 +89,13 @@ class Loop:
                 callback()
         while self._timers and self._timers[0][0] <= time.monotonic():
             heapq.heappop(self._timers)[2]()
+
+    def _watch_pending(self) -> None:
+        for fd, channel in self._channels.items():
+            if (channel.pending > 0) == (fd in self._waiting):
+                continue
+            self._waiting ^= {fd}
+            self._poll.modify(fd, select.POLLIN | (select.POLLOUT if fd in self._waiting else 0))
 
 
 class Supervisor:
@@ -177,7 +195,7 @@ class Supervisor:
         log = self.ring.events_fd if role == "splitter" else self.events_ro
         worker = Worker(role, [self.ring.control_fd, data, log], self.relay.fd)
         self.workers.append(worker)
-        self.loop.watch(worker.channel.fileno(), lambda: self._hear(worker))
+        self.loop.converse(worker.channel, lambda: self._hear(worker))
         self.loop.watch(worker.pidfd, lambda: self._gone(worker))
         return worker
 
@@ -205,6 +223,8 @@ class Supervisor:
         return True
 
     def _hear(self, worker: Worker) -> None:
+        if worker.channel.pending:  # it may sleep on the ring, with part of a message there
+            self.ring.command()
         try:
             while (got := worker.channel.poll()) is not None:
                 self.conductor.hearing.heard(worker, got[0])
@@ -304,14 +324,20 @@ class Supervisor:
     def run(self) -> None:
         """Serve until closed and drained."""
         if self.controller is not None:  # else it was gone before it could hear that the session is open
-            self.loop.watch(self.controller.fileno(), self._from_controller)
+            self.loop.converse(self.controller, self._from_controller)
             self._from_controller()
         self.loop.later(STATUS_S / 4, self._tick)
         while not self.finished:
             self.loop.turn()
-            if self.controller is not None and self.controller.pending:
-                self.controller.flush()
             self._finish_if_idle()
+
+    def tell_the_rest(self) -> None:
+        """Wait until the controller has all that was said to it; not for one that takes nothing of it for long."""
+        try:
+            if self.controller is not None:
+                self.controller.drain(UNHEARD_S)
+        except Closed:
+            return
 
     def end_workers(self) -> None:
         """Close the workers' sockets, which ends them, and wait for that; a killed one that stays is left behind.
@@ -373,6 +399,7 @@ def main() -> None:
         supervisor.run()
     finally:
         supervisor.end_workers()
+        supervisor.tell_the_rest()
 
 
 def run() -> None:

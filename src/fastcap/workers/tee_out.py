@@ -61,6 +61,7 @@ def _serve(channel: Channel, ring: Ring, message: dict[str, Any], fd: int) -> No
     channel.send(
         {"op": "output", "recording": recording, "index": message["index"], "errno": error, "error": text}
     )
+    channel.drain()
     slot.leave()  # not before it is known that no successor needs it
 
 
