@@ -99,6 +99,31 @@ def hold_too_long(live: Live) -> np.ndarray[Any, Any]:
     return held
 
 
+def test_block_that_was_copied_in_time_is_not_lost(make: Callable[..., Live]) -> None:
+    live = make(on_overrun="mark")
+    live.write(2 * BLOCK)
+    copied = next(live.stream.blocks(LONG_S)).copy()
+    live.pass_by()
+
+    block = next(live.stream.blocks(LONG_S))
+
+    assert np.array_equal(copied, np.arange(BLOCK))
+    assert block.gap_before == live.stream.words_missed == block.index - BLOCK
+
+
+def test_words_that_were_read_in_time_are_not_lost(make: Callable[..., Live]) -> None:
+    live = make(on_overrun="raise")
+    live.write(2 * BLOCK)
+    first, missed = live.stream.read(BLOCK, timeout_s=LONG_S)
+    live.pass_by()
+
+    got, overrun = live.stream.read(BLOCK, timeout_s=LONG_S)
+
+    assert missed == 0
+    assert np.array_equal(first, np.arange(BLOCK))
+    assert overrun == int(got[0]) - BLOCK
+
+
 def test_held_view_that_cannot_be_kept_raises(make: Callable[..., Live]) -> None:
     live = make(on_overrun="raise")
     with pytest.raises(OverrunError, match=f"{BLOCK} words from word 0") as caught:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from harness import Engine, counter, gaps_of
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastcap import events
-from fastcap._ring import ESSENTIAL, LOSSLESS, MIN_RING_BYTES
+from fastcap._ring import ESSENTIAL, LOSSLESS, MIN_RING_BYTES, Ring
 from fastcap.events import END, GAP, HEADER, MARK, START
 
 C = MIN_RING_BYTES
@@ -120,6 +121,42 @@ def test_drop_at_the_cut_that_is_seen_only_after_the_reader_s_end_ends_it_too(en
 
     assert kinds(engine.events())[1:] == [("HEADER", 0), ("END", C)]
     assert [m["why"] for m in engine.told() if m["op"] == "ended"] == ["cut"]
+
+
+class Meanwhile:
+    """A ring on which something happens after an entry of the drop log was read."""
+
+    def __init__(self, ring: Ring, then: Callable[[], None]) -> None:
+        self._ring, self._then = ring, then
+
+    def drop(self, n: int) -> tuple[int, int, int, int]:
+        entry = self._ring.drop(n)
+        self._then()
+        return entry
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._ring, name)
+
+
+def test_drop_that_closes_while_it_is_looked_at_is_counted_whole(engine: Engine) -> None:
+    writer = engine.claim(LOSSLESS | ESSENTIAL)
+    engine.begin()
+    engine.feed(counter(0, C // 8 + 1000))
+    engine.split()
+
+    def close_it() -> None:
+        engine.splitter.ring = engine.ring
+        engine.feed(counter(C // 8 + 1000, 500))  # dropped, too
+        writer.advance(C // 2)
+        engine.splitter.loop.run(0)
+        engine.feed(counter(C // 8 + 1500, 100))
+
+    engine.splitter.ring = Meanwhile(engine.ring, close_it)  # type: ignore[assignment]
+    engine.splitter.on_drops()
+    engine.split()
+    engine.end()
+
+    assert gaps_of(engine.events()) == [(C, C // 8, 1500)]
 
 
 def test_gap_over_the_cut_loses_only_what_was_wanted(engine: Engine) -> None:

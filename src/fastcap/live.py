@@ -47,6 +47,7 @@ class Block:
         self._stream = stream
         self._position = position
         self._words: Words | None = np.frombuffer(memoryview(view), dtype="<u8")
+        self._copied = False  # whole and valid: what becomes of the memory is nothing to whoever has that
         self.index = index
         self.gap_before = gap_before
 
@@ -106,6 +107,7 @@ class Block:
         copied = self.words.copy()
         if not self.valid():
             raise self._stream.overrun(self.index, copied.size)
+        self._copied = True
         return copied
 
     def _expire(self) -> None:
@@ -226,7 +228,8 @@ class Stream:
         position, index = block._position, block.index
         used = block._words.size if block._words is not None else 0
         block._expire()
-        stale = {position: (index, used)} if not self.slot.still_valid(position) else {}
+        lost = not block._copied and not self.slot.still_valid(position)
+        stale = {position: (index, used)} if lost else {}
         self._held = deque(held for held in self._held if held[1].exports)
         while self._held and not self.slot.still_valid(self._held[0][0]):
             at, view, first = self._held.popleft()
@@ -248,6 +251,7 @@ class Stream:
         """Go on behind what was given up before it was used."""
         tail = (self.ring.tail + 7) & ~7
         if tail > self._position >= 0:
+            self._look()  # this recording's END, if `tail` has passed it
             # a whole ring eighth further on: at the tail itself the next block would be passed again
             tail = max(tail, min(tail + self.ring.capacity // 8, self.ring.framed & ~7))
             if self._end is not None:
@@ -324,9 +328,9 @@ class Stream:
                     if block is None:
                         break
                     overrun += block.gap_before
-                    self._rest = block.words.copy()
-                    if not block.valid():  # counted with the next block's gap
-                        self._rest = self._rest[:0]
+                    try:
+                        self._rest = block.copy()
+                    except OverrunError:  # counted with the next block's gap
                         continue
                 take = min(n - filled, self._rest.size)
                 target[filled : filled + take] = self._rest[:take]

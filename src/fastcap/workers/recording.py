@@ -366,6 +366,7 @@ class Recording:
         """Return what people want to see while it runs or drains."""
         state = self.ring.reader_state()
         live = state["recording"] == self.id
+        tail = self.ring.tail  # before `head`, which it never passes
         head, start = self.ring.head, state["start"] if live else 0
         slot = self.ring.slot_state(self.writer_slot) if self.writer_slot is not None else None
         busy = slot["busy_since_ns"] if slot else 0
@@ -376,7 +377,7 @@ class Recording:
             "dropped_bytes": state["dropped_bytes"] if live else 0,
             "backlog_bytes": max(0, self.ring.framed - slot["cursor"]) if slot else 0,
             "capacity_bytes": self.capacity,
-            "held_bytes": head - self.ring.tail,
+            "held_bytes": head - tail,
             "stalled_s": round((now_ns() - busy) * 1e-9, 3) if busy else 0.0,
             "silent_s": round(self.silent_s, 3),
             "trouble": self.source_trouble or self.sink_trouble or self.path_trouble or self.name_trouble,

@@ -154,8 +154,9 @@ class Splitter:
         """Make closed drop entries events; at the end of the stream the open one, too."""
         made = self.ring.reader_state()["drops"]
         while (n := self.loop.drops_done_count) < made:
+            head = self.ring.head  # before the entry: what is closed by then grows no more
             position, dropped, _, at_ns = self.ring.drop(n)
-            if position >= self.ring.head and not final:
+            if position >= head and not final:
                 return
             if self.now is not None:
                 if position > self.ring.framed:
