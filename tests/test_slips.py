@@ -6,6 +6,8 @@ from random import Random
 
 import numpy as np
 import pytest
+import slipping
+from slipping import without
 
 from fastcap import slips
 from fastcap._slips import RUN_WORDS, UNKNOWN, alignments, place
@@ -13,7 +15,6 @@ from fastcap.words import encode
 from tools import slip_alarms
 
 pytest_plugins = ["emulated_board"]
-PLAIN = ["--speed", "max", "--header", "none", "-b"]
 SIGNALS = {
     "at 2 MHz": ["--rate", "2MHz"],
     "at 10 MHz": ["--rate", "10MHz"],
@@ -25,27 +26,10 @@ SIGNALS = {
 WORDS = 200_000
 
 
-@pytest.fixture(scope="module")
-def emulated(tmp_path_factory):
-    """Return the words of a signal, as bytes; made once."""
-    import subprocess
-    import sys
-
-    made: dict[str, bytes] = {}
-
-    def get(name: str) -> bytes:
-        if name not in made:
-            argv = [sys.executable, "-m", "fastcap.sim.board", *PLAIN, "-q", str(WORDS), *SIGNALS[name]]
-            made[name] = subprocess.run(argv, capture_output=True, check=True).stdout
-        return made[name]
-
-    return get
-
-
-def without(data: bytes, word: int, first: int, count: int) -> bytes:
-    """Return the data less ``count`` bytes of a word, from its byte ``first`` on."""
-    at = 8 * word + first
-    return data[:at] + data[at + count :]
+@pytest.fixture
+def emulated():
+    """Return the words of a signal, as bytes."""
+    return lambda name: slipping.emulated(WORDS, *SIGNALS[name])
 
 
 def found(data: bytes, **options) -> list[slips.Slip]:

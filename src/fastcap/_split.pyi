@@ -7,6 +7,9 @@ LIMIT: int
 SLOTS: int
 DEMOTED: int
 TICK: int
+ALIGN: int
+STEP_BYTES: int
+UNKNOWN: int
 
 class SplitLoop:
     limit: int
@@ -17,9 +20,16 @@ class SplitLoop:
     clock_start: int
     clock_lost: int
     clock_ns_per_byte: float
+    look_at: int
+    seen_at: int
+    suspect_at: int
+    @property
+    def alignment(self) -> int: ...
     def __init__(self, ring: Ring) -> None: ...
     def run(self, timeout_ns: int) -> int: ...
     def publish_framed(self, pos: int) -> None: ...
+    def watch(self, start: int, alignment: int) -> None: ...
+    def look(self, end: int) -> bool: ...
     def commit_events(self, nbytes: int, ended_recording: int = 0) -> None: ...
     def drops_done(self, n: int) -> None: ...
     @property

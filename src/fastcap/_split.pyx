@@ -4,7 +4,7 @@ Everything that happens per block is here, without the GIL; everything that happ
 or per consumer is in `fastcap.workers.splitter`, which this loop returns to with a reason.
 """
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from fastcap._ring cimport (
     FC_ACTIVE, FC_DROP, FC_ESSENTIAL, FC_FREE, FC_LEAVING, FC_LOSSLESS, FC_NEVER, FC_READING, FC_SLOTS,
@@ -14,8 +14,18 @@ from fastcap._ring cimport (
     fc_room, fc_slot_at, fc_slot_done, fc_slot_grant, fc_store, fc_store32,
 )
 
+cdef extern from "_align.h" nogil:
+    const int FC_RUN, FC_RUN_BYTES, FC_UNKNOWN
+    int fc_alignment(const uint8_t *data)
+
+cdef enum:
+    CLOSE_RUNS = 64             # that many of a recording's first are all looked at
+    RUN_APART_BYTES = 1 << 18   # then one in so many bytes
+    AGREE = 4                   # runs that make an alignment known
+
 # Reasons to come back, as bits.
-COMMAND, RECORDING, DROPS, LIMIT, SLOTS, DEMOTED, TICK = 1, 2, 4, 8, 16, 32, 64
+COMMAND, RECORDING, DROPS, LIMIT, SLOTS, DEMOTED, TICK, ALIGN = 1, 2, 4, 8, 16, 32, 64, 128
+STEP_BYTES, UNKNOWN = RUN_APART_BYTES, FC_UNKNOWN
 cdef enum:
     R_COMMAND = 1
     R_RECORDING = 2
@@ -24,6 +34,7 @@ cdef enum:
     R_SLOTS = 16
     R_DEMOTED = 32
     R_TICK = 64
+    R_ALIGN = 128
 
 
 cdef class SplitLoop:
@@ -39,6 +50,14 @@ cdef class SplitLoop:
         `tail` goes no further than this: a header that is not whole yet is still needed.
     can_wait : bool
         The source can wait: then no consumer is made lossy for its sake.
+    alignment : int
+        At which byte of every eight words begin, from `watch` on; UNKNOWN until runs have agreed on it.
+    seen_at : int
+        Position up to which that was last seen.
+    suspect_at : int
+        Position up to which it was seen to be another; 0: it was not. The caller decides what that is.
+    look_at : int
+        Position at which the caller is to be asked about it, or at which the next run to look at ends.
     """
 
     cdef Ring ring
@@ -57,6 +76,9 @@ cdef class SplitLoop:
     cdef public double clock_ns_per_byte
     cdef double best_late
     cdef uint64_t best_ns, best_bytes
+    cdef public uint64_t look_at, seen_at, suspect_at
+    cdef readonly int alignment
+    cdef int candidate, agreed, runs
 
     def __cinit__(self, Ring ring):
         self.ring = ring
@@ -66,6 +88,7 @@ cdef class SplitLoop:
         self.quiet_limit = True
         self.word_bytes = 1
         self.best_late = -1
+        self.look_at = FC_NEVER
 
     def run(self, uint64_t timeout_ns):
         """Work until a reason to come back; returns the reasons as bits (TICK: the time is over)."""
@@ -116,7 +139,42 @@ cdef class SplitLoop:
         if top > fc_peek(&c.framed):
             self._sample(top)
             fc_publish_framed(c, top)
+            if top >= self.look_at:
+                why |= self._look(top)
         return why
+
+    cdef int _look(self, uint64_t top) noexcept nogil:
+        """Look at the runs that are due below ``top``. Memory from `tail` on stays: this process moves it."""
+        cdef uint64_t tail = fc_peek(&self.c.tail), late
+        cdef int seen
+        while self.look_at <= top and not self.suspect_at:
+            if self.look_at - FC_RUN_BYTES < tail:
+                late = tail + FC_RUN_BYTES - self.look_at
+                self.look_at += (late + RUN_APART_BYTES - 1) // RUN_APART_BYTES * RUN_APART_BYTES
+                continue
+            seen = self._alignment_at(self.look_at)
+            if seen != FC_UNKNOWN:
+                self._take(seen)
+            if not self.suspect_at:
+                self.runs += 1
+                self.look_at += FC_RUN * 8 if self.runs < CLOSE_RUNS else RUN_APART_BYTES
+        return R_ALIGN if self.suspect_at else 0
+
+    cdef int _alignment_at(self, uint64_t end) noexcept nogil:
+        return fc_alignment(self.ring.at(end - FC_RUN_BYTES))
+
+    cdef void _take(self, int seen) noexcept nogil:
+        """Take the alignment of the run that ends at `look_at`."""
+        if self.alignment == FC_UNKNOWN:
+            self.agreed = self.agreed + 1 if seen == self.candidate else 1
+            self.candidate = seen
+            if self.agreed < AGREE:
+                return
+            self.alignment = seen
+        if seen == self.alignment:
+            self.seen_at = self.look_at
+        else:
+            self.suspect_at = self.look_at
 
     cdef void _sample(self, uint64_t top) noexcept nogil:
         cdef uint64_t n = top - self.clock_start + self.clock_lost
@@ -175,6 +233,21 @@ cdef class SplitLoop:
     def publish_framed(self, uint64_t pos):
         """Let consumers read up to ``pos``; the events below it are committed."""
         fc_publish_framed(self.c, pos)
+
+    def watch(self, uint64_t start, int alignment):
+        """Look at words' alignment from position ``start`` on, where one begins; UNKNOWN: runs have to agree first."""
+        self.alignment, self.candidate, self.agreed, self.runs = alignment, FC_UNKNOWN, 0, 0
+        self.seen_at, self.suspect_at, self.look_at = start + FC_RUN_BYTES, 0, start + FC_RUN_BYTES
+
+    def look(self, uint64_t end):
+        """Look at the run that ends at position ``end``, if it is still there; True if it is suspect."""
+        cdef int seen
+        if self.suspect_at or self.alignment == FC_UNKNOWN or end - FC_RUN_BYTES < fc_peek(&self.c.tail):
+            return bool(self.suspect_at)
+        seen = self._alignment_at(end)
+        if seen != FC_UNKNOWN and seen != self.alignment:
+            self.suspect_at = end
+        return bool(self.suspect_at)
 
     def commit_events(self, uint64_t nbytes, uint64_t ended_recording=0):
         """Make the event log's first ``nbytes`` visible and wake every consumer."""

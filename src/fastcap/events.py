@@ -27,8 +27,8 @@ if TYPE_CHECKING:
         def events_fd(self) -> int: ...
 
 
-START, HEADER, GAP, MARK, END = 1, 2, 3, 4, 5
-NAMES = {START: "START", HEADER: "HEADER", GAP: "GAP", MARK: "MARK", END: "END"}
+START, HEADER, GAP, MARK, END, SLIP = 1, 2, 3, 4, 5, 6
+NAMES = {START: "START", HEADER: "HEADER", GAP: "GAP", MARK: "MARK", END: "END", SLIP: "SLIP"}
 _HEAD = struct.Struct("<IIQQQ")
 
 
@@ -40,7 +40,8 @@ class Event:
     kind : int
         START (a recording begins), HEADER (its raw header, once that is
         whole; empty: there is none; words begin behind it), GAP (words dropped before this
-        position), MARK (a new file begins here), END (no more of this recording).
+        position), MARK (a new file begins here), END (no more of this recording), SLIP (bytes are missing somewhere
+        below this position: where, says its data).
     position : int
         Ring position, bytes.
     recording : int

@@ -64,6 +64,39 @@ def _unknown(losses: list[Json], first_word: int, upto: int | None) -> list[Json
     ]
 
 
+def slip_entries(slips: list[Event], *, first_word: int, upto: int | None, started_ns: int) -> list[Json]:
+    """Return the ledger entries of byte slips in one file, and one of those before it: so far it is out of step.
+
+    Parameters
+    ----------
+    slips : list of Event
+        SLIP events of the recording.
+    first_word, upto : int
+        The source's indices of the file's first word and the one behind its last; None: the recording's last file.
+    started_ns : int
+        CLOCK_MONOTONIC of the recording's start.
+    """
+    entries, before = [], [slip for slip in slips if slip.data["after_word"] < first_word]
+    if before:
+        missing = sum(slip.data["bytes"] for slip in before)
+        entries.append(
+            {**_slip_entry(before[-1], started_ns, 0), "words": -(-missing // 8), "bytes": missing}
+        )
+        entries[0] |= {"within_words": [0, 0], "carried": True}
+    for slip in slips:
+        data = slip.data
+        if first_word <= data["after_word"] and (upto is None or data["after_word"] < upto):
+            within = [max(0, data["low"] - first_word), data["high"] - first_word]
+            entry = _slip_entry(slip, started_ns, data["after_word"] - first_word)
+            entries.append({**entry, "words": 1, "bytes": data["bytes"], "within_words": within})
+    return entries
+
+
+def _slip_entry(slip: Event, started_ns: int, after_word: int) -> Json:
+    at_s = round((slip.at_ns - started_ns) * 1e-9, 6)
+    return {"stage": "slip", "after_word": after_word, "words": 0, "certainty": "estimated", "at_s": at_s}
+
+
 def rate_hz(rate: list[int] | None) -> float | None:
     """Return [numerator, denominator] as a float."""
     return rate[0] / rate[1] if rate else None
@@ -92,7 +125,9 @@ def build(recording: Any, segment: Json) -> Json:
         started_ns=recording.started_ns,
     )
     lost = sum(e["words"] for e in entries)
-    entries += _unknown(recording.unknown_losses, first, None if segment["last"] else first + words + lost)
+    upto = None if segment["last"] else first + words + lost
+    entries += _unknown(recording.unknown_losses, first, upto)
+    entries += slip_entries(recording.slips, first_word=first, upto=upto, started_ns=recording.started_ns)
     rate = rate_hz(recording.rate)
     unmeasured = {"estimated_words_lost": None, "detectable_words": None}
     last = segment["last"]

@@ -165,6 +165,7 @@ def _annotations(report: dict[str, Any]) -> list[dict[str, Any]]:
             continue
         gaps_before = bisect_left(gaps, word, key=lambda gap: gap.word)
         count = "an unknown number of" if entry["words"] is None else f"{entry['words']:,}"
+        slip = _slip_annotation(entry) if entry["stage"] == "slip" else {}
         found.append(
             {
                 "core:sample_start": max(0, word - lost_by_then[gaps_before]),
@@ -178,8 +179,20 @@ def _annotations(report: dict[str, Any]) -> list[dict[str, Any]]:
                 "fastcap:after_word": word,
                 "fastcap:at_s": entry.get("at_s"),
             }
+            | slip
         )
     return sorted(found, key=lambda annotation: int(annotation["core:sample_start"]))
+
+
+def _slip_annotation(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return what is said of bytes that are missing in mid-stream."""
+    behind = "before this file" if entry.get("carried") else "in mid-stream"
+    return {
+        "core:label": "byte slip",
+        "core:comment": f"{entry['bytes']} bytes lost {behind}; the words behind are out of step",
+        "fastcap:bytes_lost": entry["bytes"],
+        "fastcap:within_words": entry["within_words"],
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -102,6 +102,10 @@ def _losses(report: Report, estimate: int) -> tuple[list[str], list[str]]:
         if stage == "ring" and (error := _longest_error(report)):
             remedy = f"the destination took nothing for {error['for_s'] or 0:.1f} s ({error['text']})"
         entries = [e for e in report["ledger"] if e["stage"] == stage]
+        if stage == "slip":
+            short.append(_slips(entries))
+            long.append(f"{_slips(entries)}; fc.load(path, realign=True) gives the words behind")
+            continue
         for certainty in dict.fromkeys(e["certainty"] for e in entries):
             found = [e for e in entries if e["certainty"] == certainty]
             amount, at = _amount(certainty, found)
@@ -131,6 +135,22 @@ def _amount(certainty: str, entries: list[Report]) -> tuple[str, str]:
     return (
         f"about {words} words" if words and certainty == "estimated" else "an unknown number of words"
     ), at
+
+
+def _slips(entries: list[Report]) -> str:
+    """Return where bytes are missing in mid-stream."""
+    slips = [e for e in entries if not e.get("carried")]
+    if not slips:
+        return (
+            f"words out of step from the first on ({entries[0]['bytes']} bytes were lost in an earlier file)"
+        )
+    count = f"{slips[0]['bytes']} byte{'s' if slips[0]['bytes'] > 1 else ''}"
+    if len(slips) == 1:
+        return (
+            f"{count} lost about word {slips[0]['after_word']} (byte slip: the words behind are out of step)"
+        )
+    first = f"the first of {count} about word {slips[0]['after_word']}"
+    return f"{len(slips)} byte slips, {first} (the words behind are out of step)"
 
 
 def _file_error(report: Report) -> str | None:

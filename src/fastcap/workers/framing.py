@@ -64,6 +64,7 @@ class Framing:
         self._split_seconds = _fraction(message.get("split_seconds"))
         self.lost_words = 0
         self.odd_lost = 0
+        self._gaps: list[tuple[int, int]] = []  # positions, and words lost before them
         windows = message.get("windows")
         self.marks: Regular | Windows = (
             Regular(lambda: self.split_words) if windows is None else Windows(windows)
@@ -88,6 +89,11 @@ class Framing:
     def source_word(self, position: int) -> int:
         """Return the source's index of the word at ``position``, words dropped before it counted."""
         return (position - self.data_start) // self.word_bytes + self.lost_words
+
+    def source_word_behind(self, position: int) -> int:
+        """Return what `source_word` was when ``position`` was reached: later drops do not count."""
+        later = sum(words for at, words in self._gaps if at > position)
+        return self.source_word(position) - later
 
     @property
     def windowed(self) -> bool:
@@ -195,6 +201,7 @@ class Framing:
             words, odd = words - beyond, 0
         self.lost_words += words
         self.odd_lost += odd
+        self._gaps.append((position, words))
         self._gap_at = position
         return {"after_word": after, "words": words, "odd_bytes": odd}
 
@@ -221,6 +228,7 @@ class Framing:
             elif event.kind == GAP:
                 self.lost_words += event.data["words"]
                 self.odd_lost += event.data["odd_bytes"]
+                self._gaps.append((event.position, event.data["words"]))
                 self._gap_at = event.position
             elif event.kind == MARK:
                 self.marks.restore(event)

@@ -90,6 +90,12 @@ class Hearing:
         r.take_header(message)
         self.c.s.say({**message, "op": "header"})
 
+    def _on_slip(self, r: Recording, worker: Worker, message: Message) -> None:
+        what = "byte" if message["bytes"] == 1 else "bytes"
+        lost = f"{message['bytes']} {what} lost about word {message['after_word']}"
+        r.slip_trouble = f"{lost}: the words behind are out of step"
+        self.c.s.say({"op": "warning", "recording": r.id, "text": r.slip_trouble})
+
     def _on_marked(self, r: Recording, worker: Worker, message: Message) -> None:
         self.c.s.say({**message, "op": "marked"})
 

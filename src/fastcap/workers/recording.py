@@ -15,7 +15,7 @@ import os
 import time
 
 from fastcap._ring import Ring, now_ns
-from fastcap.events import GAP, Event
+from fastcap.events import GAP, SLIP, Event
 from fastcap.workers.children import Source, Worker
 
 TYPE_CHECKING = False
@@ -76,6 +76,7 @@ class Recording:
         self.header: dict[str, Any] = {}
         self.ended: dict[str, Any] | None = None
         self.gaps: list[Event] = []
+        self.slips: list[Event] = []
         self.clock: ClockRecorder | None = None  # arrivals, from the splitter
         self.started_ns = self.begun_ns
         self.first_at: float | None = None  # when the first bytes came, by the wall clock of that moment
@@ -106,6 +107,7 @@ class Recording:
         self.closing = self.closed = False  # the files are looked at for the last time; that is done
         self.grown = False  # the last report holds more than its sidecar
         self.path_trouble: str | None = None  # the destination was unmounted, which stops nobody
+        self.slip_trouble: str | None = None  # words are out of step
         self.name_trouble: str | None = None  # a file has not the name that it was to have
         self.sink_so_far: dict[str, Any] | None = None  # what the writer has measured of its present file
         self._stalled_since_ns = 0  # the last call that a writer died in
@@ -195,10 +197,12 @@ class Recording:
         if self.ended["why"] == "cut" or self.stopped_why == "stopped":
             return True
         expected = self.wanted_words or self.spec.get("expect_words")
-        if expected and self.ended["words"] + self.ended["words_lost"] < expected:
+        slipped = sum(event.data["bytes"] for event in self.slips)  # with them the source gave whole words
+        data = self.ended["words"] * self.word_bytes + self.ended["odd_bytes"] + slipped
+        if expected and data // self.word_bytes + self.ended["words_lost"] < expected:
             return False
         failed_read = self.eof is not None and self.eof["error"] is not None
-        return not failed_read and self.source_status in (0, None) and not self.ended["odd_bytes"]
+        return not failed_read and self.source_status in (0, None) and not data % self.word_bytes
 
     @property
     def elapsed_s(self) -> float | None:
@@ -359,6 +363,8 @@ class Recording:
         """Note an event of this recording."""
         if event.kind == GAP:
             self.gaps.append(event)
+        if event.kind == SLIP:
+            self.slips.append(event)
         if event.kind == 1:
             self.started_ns = event.at_ns
 
@@ -380,7 +386,11 @@ class Recording:
             "held_bytes": head - tail,
             "stalled_s": round((now_ns() - busy) * 1e-9, 3) if busy else 0.0,
             "silent_s": round(self.silent_s, 3),
-            "trouble": self.source_trouble or self.sink_trouble or self.path_trouble or self.name_trouble,
+            "trouble": self.source_trouble
+            or self.sink_trouble
+            or self.path_trouble
+            or self.slip_trouble
+            or self.name_trouble,
             "elapsed_s": round((now_ns() - self.begun_ns) * 1e-9, 3),
             "at": time.time(),
         }

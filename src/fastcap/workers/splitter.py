@@ -21,6 +21,7 @@ from fastcap.wire import Channel, Message
 from fastcap.workers._start import attach, give_way, serve
 from fastcap.workers.framing import FOREVER, Framing
 from fastcap.workers.marks import Windows
+from fastcap.workers.slip_watch import SlipWatch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Splitter:
         self.ring = ring
         self.channel = channel
         self.loop = SplitLoop(ring)
+        self.slips = SlipWatch(ring, self.loop)
         self.log_bytes = ring.events
         self.announced: dict[int, Message] = {}
         self.now: Framing | None = None
@@ -100,6 +102,7 @@ class Splitter:
             self.emit(events.HEADER, start, b"")
         if now.header_known:
             self._tell_header(now)
+            self.slips.begin(now, mine)
         self._aim()
 
     def _aim(self) -> None:
@@ -122,6 +125,7 @@ class Splitter:
         if not now.header_known:
             self._find_header(now, final=False)
         elif now.mark_due(self.ring.framed):
+            self.on_suspicion(final=True)
             mark = now.take_mark(self.ring.framed)
             self.emit(events.MARK, self.ring.framed, mark)
             self._tell_mark(now, mark)
@@ -142,6 +146,7 @@ class Splitter:
             now.parse(raw)
         self.emit(events.HEADER, now.start, raw)
         self._tell_header(now)
+        self.slips.begin(now, [])
 
     def _tell_header(self, now: Framing) -> None:
         self.channel.send({"op": "header", "recording": now.recording, **now.header_report()})
@@ -149,6 +154,13 @@ class Splitter:
     def _tell_mark(self, now: Framing, mark: Message) -> None:
         if now.windowed:
             self.channel.send({"op": "marked", "recording": now.recording, **mark})
+
+    def on_suspicion(self, *, final: bool = False) -> None:
+        """Make the slips that are certain now events; ``final``: here ends a file, or the recording."""
+        for slip in self.slips.on_suspicion(final=final):
+            self.emit(events.SLIP, self.ring.framed, slip)
+            assert self.now is not None
+            self.channel.send({"op": "slip", "recording": self.now.recording, **slip})
 
     def on_drops(self, *, final: bool = False) -> None:
         """Make closed drop entries events; at the end of the stream the open one, too."""
@@ -222,6 +234,8 @@ class Splitter:
         now = self.now
         assert now is not None
         self._sample(last=True)
+        self.on_suspicion(final=True)
+        self.slips.stop()
         framed = self.ring.framed
         summary = {**now.summary(framed), "why": why}
         self.emit(events.END, framed, summary, ended=now.recording)
@@ -293,6 +307,8 @@ class Splitter:
                 self.on_commands()
             if why & _split.SLOTS:
                 self.loop.serve_slots()
+            if why & _split.ALIGN:
+                self.on_suspicion()
             if why & _split.DROPS:
                 self.on_drops()
             if why & _split.RECORDING:
