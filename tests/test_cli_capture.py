@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ pytest_plugins = ["command_line"]
 
 AT_ONCE = f"{COUNTER}&speed=max"
 WORDS = 300_000
+LAB_NAME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}[+-]\d{4}_laser_chip_ULN00238\.bin"
 
 
 def test_file_and_report_are_complete(clean_cli: CommandLine, tmp_path: Path) -> None:
@@ -80,7 +82,7 @@ def test_dry_run_tells_what_stands_in_the_way(clean_cli: CommandLine, tmp_path: 
         "capture", "--to", tmp_path / "nowhere", "--dry-run", "--json", "--", "/no/such/program"
     )
 
-    assert ended.status == 0
+    assert ended.status == 1
     assert len(ended.json["problems"]) == 2
 
 
@@ -128,7 +130,7 @@ def test_lab_configuration_names_everything(clean_cli: CommandLine, tmp_path: Pa
     assert ended.status == 0, ended.err
     reports = ended.json["captures"]
     assert [report["words"] for report in reports] == [20_000, 20_000]
-    assert all(report["path"].endswith("_laser-num_2.bin") for report in reports)
+    assert all(report["path"].endswith("_laser_num_2.bin") for report in reports)
     assert len({report["path"] for report in reports}) == 2
 
 
@@ -248,3 +250,40 @@ def test_help_names_every_command_and_none_that_is_not_there(clean_cli: CommandL
         shown = clean_cli(command, "--help")
         assert shown.status == 0
         assert "xample" in shown.out
+
+
+@pytest.mark.parametrize("runs", [1, 3])
+def test_runs_of_a_configuration_are_files_of_one_run(
+    clean_cli: CommandLine, tmp_path: Path, runs: int
+) -> None:
+    board_program(tmp_path / "teststream")
+    (tmp_path / "device").touch()
+    (tmp_path / "board.ini").write_text(
+        "[Board]\nnum_samples = int(3e4)\nskip_num = 2\nspeed: High\nencode: bin\npattern = counter\n"
+        "[Phasemeter Details]\nlaser_chip = ULN00238\n"
+        f"[Paths]\nsave_dir: {tmp_path}/nas\nboard: {tmp_path}/device\nstream_exec: {tmp_path}/teststream\n"
+        f"[Extended Sampling]\nnum_runs = {runs}\n"
+    )
+    (tmp_path / "teststream").write_text(
+        (tmp_path / "teststream").read_text().replace('"$@"', '$(echo "$@" | sed "s/-pattern/--pattern/")')
+    )
+    (tmp_path / "nas").mkdir()
+    ended = clean_cli("capture", "--config", tmp_path / "board.ini", "--split", "num_runs", "--json")
+
+    assert ended.status == 0, ended.err
+    paths = [Path(report["path"]) for report in ended.json["captures"]]
+    words = [counted(path) for path in paths]
+    assert [len(each) for each in words] == [30_000] * runs
+    assert (np.concatenate(words) == np.arange(30_000 * runs, dtype=np.uint64)).all()
+    assert paths == sorted(paths)
+    assert all(re.fullmatch(LAB_NAME, path.name) for path in paths)
+
+
+@pytest.mark.parametrize("given", [("--seconds", "1"), ("--samples", "5")])
+def test_runs_that_are_files_have_no_other_length(clean_cli: CommandLine, tmp_path: Path, given) -> None:
+    (tmp_path / "board.toml").write_text(f'[board]\nsource = "{AT_ONCE}&q=100"\n[capture]\nrepeat = 2\n')
+    args = ("capture", "--config", tmp_path / "board.toml", "--to", tmp_path, "--split", "num_runs")
+    assert "num_samples" in clean_cli(*args, *given).error
+
+    ended = clean_cli(*args, "--json")
+    assert [report["words"] for report in ended.json["captures"]] == [100, 100]

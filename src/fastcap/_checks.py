@@ -93,6 +93,15 @@ def one_of(*words: str) -> Check:
     return check
 
 
+def one_or(word: str, other: Check) -> Check:
+    """Return a check of this very word, or of what another check takes."""
+
+    def check(value: Any) -> Any:
+        return value if value == word else other(value)
+
+    return check
+
+
 def switch(value: Any) -> bool:
     """Check true or false."""
     if not isinstance(value, bool):

@@ -42,7 +42,7 @@ _KEYS: dict[str, dict[str, check.Check]] = {
         "fsync_every": check.positive(parse_size),
         "checksum": check.one_of("sha256", "none"),
         "repeat": check.whole(1),
-        "split": check.positive(parse_duration_s),
+        "split": check.one_or("num_runs", check.positive(parse_duration_s)),
         "analyse": check.function,
         "analyse_timeout": check.positive(parse_duration_s),
         "analyse_memory": check.positive(parse_size),

@@ -132,7 +132,8 @@ class Board:
         wait : bool
             True: return when the file is complete. False: when the source has ended; it drains meanwhile.
         split : str or number, optional
-            Begin a new file every so often.
+            Begin a new file every so often. ``"num_runs"``: the configuration's ``num_runs`` files of exactly
+            ``num_samples`` words of the source each, one run without a gap.
         analyse : str or callable, optional
             ``"module:function"`` or a function; runs in the analysis process. It is called with the `Trace` of
             the finished recording and returns a dict; one whose first parameter is named ``blocks`` is called

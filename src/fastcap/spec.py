@@ -24,6 +24,7 @@ from fastcap.units import parse_duration_s, parse_size
 
 SKIP_WORDS = 12_000  # the board's start-up transient
 ANALYSE_TIMEOUT = "10min"
+NUM_RUNS = "num_runs"  # a split: as many files as the configuration has runs, without a gap
 PIPE_MAX = "/proc/sys/fs/pipe-max-size"
 SOURCE_TIMEOUT_S = 7.0
 SOURCE_BUFFER_BYTES = 1 << 18  # what a program's standard output may hold back until it writes
@@ -104,7 +105,7 @@ def analysis(
     Raises
     ------
     ConfigError, ValueError
-        The function's name, or a limit, makes no sense.
+        There is no function of this name, or a limit is invalid.
     """
     timeout_s = None if timeout in (None, "none") else parse_duration_s(timeout)
     if timeout_s is not None and timeout_s <= 0:
@@ -119,8 +120,12 @@ def analysis(
         import cloudpickle
 
         pickled = base64.b64encode(cloudpickle.dumps(analyse)).decode()
-    elif analyse is not None and analyse.count(":") != 1:
-        raise ConfigError(f"analysis function '{analyse}' is not MODULE:FUNCTION")
+    elif analyse is not None:
+        if analyse.count(":") != 1 or not all(analyse.split(":")):
+            raise ConfigError(f"analysis function '{analyse}' is not MODULE:FUNCTION")
+        from fastcap._analysisname import check_function
+
+        check_function(analyse, [os.getcwd()])
     return {
         "analyse": analyse if isinstance(analyse, str) else None, "pickled": pickled, "path": os.getcwd(),
         "sys_path": [os.path.abspath(place) for place in sys.path],  # a pickled function names its module
@@ -128,6 +133,41 @@ def analysis(
         "meta": dict(meta or {}), "rate": rate, "timeout_s": None if timeout_s is None else float(timeout_s),
         "memory_bytes": memory_bytes, "lossless": lossless,
     }  # fmt: skip
+
+
+def _one_run(source: SourceSpec, length: Any, samples: int | None) -> tuple[int, None, Fraction]:
+    """Return words, no seconds, and the seconds of each file, of ``num_runs`` files that are one run.
+
+    Raises
+    ------
+    ConfigError, ValueError
+        The configuration does not say how many files, or how long they are.
+    """
+    if length is not None or samples is not None:
+        raise ValueError(
+            "a split into num_runs files, and a length: each has num_samples; --set num_samples=N instead"
+        )
+    if source.num_runs is None:
+        raise ConfigError(f"a split into num_runs files: {source.label} has no num_runs; --set num_runs=N")
+    if source.num_words is None or source.sample_rate_hz is None:
+        raise ConfigError(
+            f"a split into num_runs files: {source.label} has no num_samples; --set num_samples=N"
+        )
+    words = source.num_runs * source.num_words
+    return words, None, source.num_words / source.sample_rate_hz
+
+
+def _extent(
+    source: SourceSpec, length: Any, samples: int | None, split: Any, *, endless: bool
+) -> tuple[int | None, Fraction | None, Fraction | None]:
+    """Return words, seconds (see `_length`), and the seconds of each file; None: one file."""
+    if split == NUM_RUNS and not endless:
+        return _one_run(source, length, samples)
+    words, seconds = (None, None) if endless else _length(source, length, samples)
+    split_s = None if split is None else parse_duration_s(split)
+    if split_s is not None and split_s <= 0:
+        raise ValueError(f"split every {split} s: must be above 0")
+    return words, seconds, split_s
 
 
 def _length(source: SourceSpec, length: Any, samples: int | None) -> tuple[int | None, Fraction | None]:
@@ -215,10 +255,7 @@ def recording(
     if on_full not in (None, "drop", "wait"):
         raise ValueError(f"on_full '{on_full}' is neither 'drop' nor 'wait'")
     payload = check_payload(payload)
-    max_words, max_seconds = (None, None) if endless else _length(source, length, samples)
-    split_s = None if split is None else parse_duration_s(split)
-    if split_s is not None and split_s <= 0:
-        raise ValueError(f"split every {split} s: must be above 0")
+    max_words, max_seconds, split_s = _extent(source, length, samples, split, endless=endless)
     if max_words is not None:
         source = with_length(source, max_words)
     elif endless:

@@ -9,6 +9,7 @@ from typing import Any
 
 from fastcap.ringsize import survives_s
 from fastcap.units import format_duration, format_rate, format_rate_hz, format_size
+from fastcap.workers.filenames import file_name
 
 _CUT_BY = {
     "clock": "by the clock, for the rate is not known",
@@ -36,8 +37,10 @@ def plan_of(message: Message, runs: int = 1) -> dict[str, Any]:
         "cut_by": _cut_by(message),
         "bytes": None if words is None else words * 8,
         "runs": runs,
+        "files": sink["names"].get("files") if sink else None,
+        "file_words": sink["names"].get("file_words") if sink else None,
         "split_s": float(Fraction(*message["split_seconds"])) if message["split_seconds"] else None,
-        "path": None if sink is None else os.path.join(sink["directory"], sink["names"]["base"] + ".bin"),
+        "path": None if sink is None else os.path.join(sink["directory"], file_name(sink["names"], 0, 0)),
         "ring_bytes": message["ring_bytes"],
         "pipe_bytes": message["pipe_bytes"],
         "fsync_every_bytes": None if sink is None else sink["fsync_every"],
@@ -97,10 +100,16 @@ def _length(plan: dict[str, Any]) -> str:
     if rate is not None:
         parts.append(f"at {format_rate_hz(rate)} ({format_rate(rate * 8)})")
     if plan["split_s"] is not None:
-        parts.append(f"a new file every {format_duration(plan['split_s'])}")
+        parts.append(f"a new file every {format_duration(plan['split_s'])}{_files(plan)}")
     if plan["source_timeout_s"] is not None:
         parts.append(f"ended if silent for {format_duration(plan['source_timeout_s'])}")
     return ", ".join(parts) + (f"; {plan['runs']} times" if plan["runs"] > 1 else "")
+
+
+def _files(plan: dict[str, Any]) -> str:
+    if plan["files"] is None:
+        return ""
+    return f" ({plan['files']:,} files of {plan['file_words']:,} words)"
 
 
 def _stall(plan: dict[str, Any]) -> str:
@@ -114,24 +123,6 @@ def _stall(plan: dict[str, Any]) -> str:
     else:
         length = format_duration(survives)
     return f"survives a stall of the destination of {length}; after that {full}"
-
-
-def free_space(plan: dict[str, Any]) -> tuple[int | None, str | None]:
-    """Look at the destination, as only a dry run does; return what is free, and what is wrong."""
-    if plan["path"] is None:
-        return None, None
-    directory = os.path.dirname(plan["path"])
-    try:
-        fs = os.statvfs(directory)
-    except OSError as error:
-        return None, f"destination {directory}: {error.strerror}; create it, or name another with --to"
-    free = fs.f_bavail * fs.f_frsize
-    if not os.access(directory, os.W_OK | os.X_OK):
-        return free, f"destination {directory}: no permission to write there"
-    if plan["bytes"] and plan["bytes"] * plan["runs"] > free:
-        needed = format_size(plan["bytes"] * plan["runs"])
-        return free, f"destination {directory}: {format_size(free)} are free, {needed} are needed"
-    return free, None
 
 
 def lingering_warning() -> str | None:

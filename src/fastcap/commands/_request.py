@@ -63,7 +63,8 @@ class Request:
         return self.source.options.get(name) if value is None else value
 
     def _runs(self) -> int:
-        repeat = self._option("repeat")
+        # num_runs files of one run are what the configuration's repeats stand for
+        repeat = self._given["repeat"] if self.split == spec.NUM_RUNS else self._option("repeat")
         if repeat is None:
             return 1
         if repeat == "":

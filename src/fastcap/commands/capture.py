@@ -19,6 +19,7 @@ _EXAMPLES = """\b
 Examples:
   fastcap capture --config VHF_board_params.ini --to /mnt/nas/run --seconds 30s --plot
   fastcap capture --to /mnt/nas/run -- teststream -U /dev/usbhybrid0 -q 33554432 -s 4 -l -b
+  fastcap capture --config VHF_board_params.ini --split num_runs
   fastcap capture 'sim://?rate=2MHz&pattern=counter' --to . --seconds 5
 
 \b
@@ -34,7 +35,11 @@ Exit status: 0 complete, nothing lost; 1 failed; 2 wrong usage; 3 finished, but 
 @click.option("--seconds", metavar="T", help="Cut at the exact word, then stop the source (30s, 5min).")
 @click.option("--samples", metavar="N", help="Length in words instead.")
 @click.option("--repeat", metavar="[N]", help="Record N times; without N: num_runs of the configuration.")
-@click.option("--split", metavar="T", help="Start a new file every T.")
+@click.option(
+    "--split",
+    metavar="T|num_runs",
+    help="Start a new file every T; num_runs: as many files of num_samples words as it says, without a gap.",
+)
 @click.option("--ring", metavar="SIZE", help="Memory that bears the destination's stalls (1GiB).")
 @click.option("--on-full", type=click.Choice(["drop", "wait"]), help="What to do when the ring is full.")
 @click.option(
@@ -72,30 +77,31 @@ def capture(ctx: click.Context, /, as_json: bool, dry_run: bool, **given: Any) -
 
 
 def _dry_run(request: Any, as_json: bool) -> int:
-    """Say what would be done, what stands in its way, and how much room there is."""
-    from fastcap.commands._plan import free_space, plan_lines, plan_of
-    from fastcap.errors import FastcapError
-    from fastcap.sources import check_startable
+    """Say what would be done, what stands in its way, and how much room there is; end as the capture would."""
+    from fastcap.cli import COMPLETE, FAILED, USAGE
+    from fastcap.commands._plan import plan_lines, plan_of
+    from fastcap.commands._problems import analysis_problem, destination_problems, source_problems
     from fastcap.units import format_size
 
     board = request.board()
     message = request.message(board, 0)
     plan = plan_of(message, request.runs)
-    free, problem = free_space(plan)
-    problems = [problem] if problem else []
-    try:
-        check_startable(board.source)
-    except FastcapError as error:
-        problems.append(str(error))
+    free, problems = destination_problems(message, plan)
+    problems += source_problems(board.source)
+    wrong_use = analysis_problem(message)
     lines = plan_lines(plan)
     if free is not None:
         lines.append(f"free    {format_size(free)} at the destination")
-    lines += [f"problem: {text}" for text in problems]
     for line in lines:
         click.echo(line, err=as_json)
+    problems += wrong_use
+    for problem in problems:
+        click.echo(f"fastcap: {problem}", err=True)
+    status = USAGE if wrong_use else FAILED if problems else COMPLETE
     if as_json:
-        click.echo(json.dumps({"dry_run": True, **plan, "free_bytes": free, "problems": problems}))
-    return 0
+        said = {"dry_run": True, **plan, "free_bytes": free, "problems": problems, "exit_status": status}
+        click.echo(json.dumps(said))
+    return status
 
 
 def _capture(request: Any, as_json: bool) -> int:

@@ -54,6 +54,11 @@ class Analysis:
         self._limits = Limits(message.get("timeout_s"), message.get("memory_bytes"))
         self._function: UserFunction | None = UserFunction.from_message(message)
         self._cancelled = False
+        if self._function is not None and self._function.error is not None:
+            error = self._function.error
+            what = " ".join(f"{error['type']}: {error['message']}".split())
+            text = f"analysis {self._function.name} cannot be had ({what}); the capture goes on without it"
+            channel.send({"op": "warning", "recording": self._recording, "text": text})
         of_blocks = self._function is not None and self._function.wants_blocks
         rate = message.get("rate")
         self._live: LiveWords = LiveWords(

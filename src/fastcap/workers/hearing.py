@@ -181,6 +181,9 @@ class Hearing:
         elif r.files_done and r.reports:
             self.c.s.tell(worker, {"op": "file", "paths": [report["path"] for report in r.reports]})
 
+    def _on_warning(self, r: Recording, worker: Worker, message: Message) -> None:
+        self.c.s.say({"op": "warning", "recording": r.id, "text": message["text"]})
+
     def _on_live(self, r: Recording, worker: Worker, message: Message) -> None:
         self.c.s.say(message)
 
