@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from fastcap._messages import shown
+from fastcap._messages import one_line, shown
 from fastcap.errors import SourceError
 
 
@@ -45,7 +45,7 @@ def in_use(device: str, found: Mapping[str, Any] | None) -> SourceError:
 
     def told(key: str, before: str) -> str:
         value = found.get(key)
-        return f"{before}{_one_line(value)}" if isinstance(value, str | int) and value != "" else ""
+        return f"{before}{one_line(value)}" if isinstance(value, str | int) and value != "" else ""
 
     if isinstance(found.get("pid"), int):
         who = f"{_user_name(found['uid'])} (pid {found['pid']}){told('started', ' since ')}"
@@ -56,8 +56,3 @@ def in_use(device: str, found: Mapping[str, Any] | None) -> SourceError:
     return SourceError(
         f"device {shown(device)} is in use by {who}; wait for it, or have that capture stopped"
     )
-
-
-def _one_line(value: object) -> str:
-    text = "".join(c if c.isprintable() else "?" for c in str(value))
-    return text if len(text) <= 200 else f"{text[:199]}…"

@@ -7,12 +7,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _MOST_SHOWN = 60
+_MOST_LINE = 200
 
 
 def shown(value: object) -> str:
     """Return ``value`` quoted for a message: one line, no control characters, not longer than needed."""
     text = repr(value)
     return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 1]}…"
+
+
+def one_line(value: object) -> str:
+    """Return what somebody else wrote as text that cannot forge lines, nor tell a terminal anything."""
+    text = "".join(c if c.isprintable() else "?" for c in str(value))
+    return text if len(text) <= _MOST_LINE else f"{text[: _MOST_LINE - 1]}…"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -275,7 +275,7 @@ class Session:
 
         self.leave()
         shutil.rmtree(self.folder, ignore_errors=True)
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             os.unlink(
                 os.path.join(directory(), f"{PREFIX}{os.getuid()}-{os.path.basename(self.folder)}.json")
             )

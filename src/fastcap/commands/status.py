@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from fastcap._messages import one_line
 from fastcap.commands.root import debug_option, json_option
 from fastcap.ringsize import SHM
 from fastcap.units import format_duration, format_size
@@ -31,7 +32,7 @@ def status(as_json: bool) -> int:
     from fastcap.workers.statusfile import read_all
 
     sessions = [_told(session) for session in read_all() if session["alive"]]
-    left = list(_left_behind({session["folder"] for session in sessions}))
+    left = list(_left_behind({session["folder"] for session in sessions if _is_its_owners(session)}))
     if as_json:
         click.echo(json.dumps({"sessions": sessions, "left_behind": left}))
         return 0
@@ -40,11 +41,17 @@ def status(as_json: bool) -> int:
     return 0
 
 
+def _is_its_owners(session: dict[str, Any]) -> bool:
+    """Tell whether a session's folder is that of the user whose file names it: anybody may name another's."""
+    folder: str = session["folder"]
+    return os.path.dirname(folder) == f"{SHM}/fastcap-{session['uid']}"
+
+
 def _told(session: dict[str, Any]) -> dict[str, Any]:
     """Return what is known of a session that lives, without what only fastcap needs."""
     keys = ("session", "folder", "uid", "user", "pid", "label", "started", "ring_bytes")
-    recordings = [_recording(recording) for recording in session.get("recordings", [])]
-    return {**{key: session.get(key) for key in keys}, "recordings": recordings}
+    recordings = [_recording(recording) for recording in session["recordings"]]
+    return {**{key: session[key] for key in keys}, "user": _user(session["uid"]), "recordings": recordings}
 
 
 def _recording(recording: dict[str, Any]) -> dict[str, Any]:
@@ -139,7 +146,8 @@ def _lines(sessions: list[dict[str, Any]], left: list[dict[str, Any]]) -> Iterat
     for session in sessions:
         ring = format_size(session["ring_bytes"])
         who = f"{session['user']} (pid {session['pid']})"
-        yield f"{who} captures from {session['label']} since {session['started']}, ring {ring}"
+        label, since = one_line(session["label"]), one_line(session["started"])
+        yield f"{who} captures from {label} since {since}, ring {ring}"
         for recording in session["recordings"]:
             yield "  " + _described(recording)
     for session in left:
@@ -148,13 +156,13 @@ def _lines(sessions: list[dict[str, Any]], left: list[dict[str, Any]]) -> Iterat
 
 
 def _described(recording: dict[str, Any]) -> str:
-    parts = [f"recording {recording['recording']} {recording['state']}"]
+    parts = [f"recording {recording['recording']} {one_line(recording['state'])}"]
     if recording["device"]:
-        parts.append(f"device {recording['device']}")
+        parts.append(f"device {one_line(recording['device'])}")
     if recording["destination"]:
-        parts.append(f"to {recording['destination']}")
+        parts.append(f"to {one_line(recording['destination'])}")
     if recording["expected_end"]:
-        parts.append(f"until {recording['expected_end']}")
+        parts.append(f"until {one_line(recording['expected_end'])}")
     if recording["bytes"] is not None:
         parts.append(f"{format_size(recording['bytes'])} in {format_duration(recording['elapsed_s'])}")
     parts.append(f"backlog {format_size(recording['backlog_bytes'])}, lost {recording['words_lost']} words")
@@ -163,5 +171,5 @@ def _described(recording: dict[str, Any]) -> str:
     if (recording["silent_s"] or 0) >= _SILENT_S:
         parts.append(f"source silent for {format_duration(recording['silent_s'])}")
     if recording["trouble"]:
-        parts.append(str(recording["trouble"]))
+        parts.append(one_line(recording["trouble"]))
     return ", ".join(parts)

@@ -6,6 +6,7 @@ backlog plus the next recording must fit. One that is larger than the ring begin
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -75,7 +76,8 @@ def wait_for_earlier(folders: Sequence[str], own: str | None, tell: Callable[[st
     while True:
         busy = [
             s for s in read_all()
-            if s["alive"] and s["recordings"] and s["folder"] in folders and s["folder"] != own
+            if s["alive"] and s["uid"] == os.getuid() and s["recordings"]
+            and s["folder"] in folders and s["folder"] != own
         ]  # fmt: skip
         if not busy:
             return
