@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import pickle
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from fastcap.errors import StreamFormatError
 from fastcap.index import build_index, index_path
 from fastcap.info import file_info, format_info
 from fastcap.v2header import V2Header
+from fastcap.verify import verify_file
 
 BLOCK = 65_536
 TURNS = 70_000 * np.sin(np.arange(4 * BLOCK + 17) / 9_000) + 32_700.3
@@ -314,3 +316,36 @@ def test_a_warning_is_logged_for_each_problem(tmp_path: Path, caplog: pytest.Log
         fc.load(v2_file(tmp_path / "a.vhf.bin", FEW, num_samples=2000))
 
     assert "truncated" in caplog.text
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize(
+    ("changed", "problem", "compared"),
+    [
+        ({}, "", ("size", "rollovers")),
+        ({"total": 5}, "", ("size", "rollovers")),
+        ({"total": 0}, "", ("size",)),
+        ({"num_samples": 9}, "its header says 9", ("size", "rollovers")),
+        (
+            {"table": ROLLOVERS[:3] + ROLLOVERS[4:]},
+            f"after 3 .* word {ROLLOVERS[4][0]}, .* {ROLLOVERS[3][0]}",
+            None,
+        ),
+        (
+            {"table": ROLLOVERS[:9], "spare": 1},
+            f"it says none, its words show one at word {ROLLOVERS[9][0]}",
+            None,
+        ),
+        ({"table": [(7, 1)]}, "word 7, but there", None),
+        ({"mark": 5}, "byte-order mark", None),
+    ],
+)
+def test_verify_compares_with_what_the_file_says_itself(
+    tmp_path: Path, order: str, changed: dict[str, Any], problem: str, compared: tuple[str, ...] | None
+) -> None:
+    verdict = verify_file(v2_file(tmp_path / "a.vhf.bin", WORDS, order, **changed))
+
+    assert verdict.ok == (not problem)
+    assert re.search(problem, "; ".join(verdict.problems))
+    assert compared is None or verdict.compared == compared
+    assert verdict.path not in "".join(verdict.problems)

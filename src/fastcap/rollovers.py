@@ -11,10 +11,12 @@ import os
 import sys
 from array import array
 from bisect import bisect_left
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, zip_longest
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fastcap import words as fw
     from fastcap._stored import Stored
     from fastcap.v2header import V2Header
@@ -79,6 +81,20 @@ class Rollovers:
             self._looked = word, fw.Carry(carry.wraps, carry.last_m)
         return carry
 
+    def differences(self, found: Rollovers) -> list[str]:
+        """Return in what these differ from those found in the words, at most one line."""
+        upto = len(found.words) if self.known is None else bisect_left(found.words, self.known)
+        if self.words == found.words[:upto] and self.steps == found.steps[:upto]:
+            return []
+        pairs = zip_longest(
+            zip(self.words, self.steps, strict=True), zip(found.words, found.steps, strict=True)
+        )
+        told, true = next((a, b) for a, b in pairs if a != b)
+        said = f"one at word {told[0]}" if told else "none"
+        there = f"one at word {true[0]}" if true else "none"
+        count = bisect_left(self.words, min(each[0] for each in (told, true) if each))
+        return [f"rollover table: after {count} that are right it says {said}, its words show {there}"]
+
 
 def _m(stored: Stored, word: int) -> int:
     import numpy as np
@@ -86,8 +102,10 @@ def _m(stored: Stored, word: int) -> int:
     return int(stored.read(word, word + 1).view(np.int64)[0] >> 48)
 
 
-def find_rollovers(stored: Stored, begin: int = 0) -> Rollovers:
-    """Return the rollovers of all words from ``begin`` on; reads them, in constant memory.
+def find_rollovers(
+    stored: Stored, before: int = 0, progress: Callable[[int], None] | None = None
+) -> Rollovers:
+    """Return the rollovers of all words, ``before`` of them before the first; reads them, in constant memory.
 
     Raises
     ------
@@ -97,15 +115,17 @@ def find_rollovers(stored: Stored, begin: int = 0) -> Rollovers:
     import numpy as np
 
     words, steps = array("q"), array("b")
-    at, last = begin, _m(stored, begin - 1) if begin else None
-    for piece in stored.pieces(begin, stored.count):
+    at, last = 0, None
+    for piece in stored.pieces(0, stored.count):
         m = (piece.view(np.int64) >> 48).astype(np.int32)
         step = np.diff(m, prepend=m[:1] if last is None else last)
         found = np.flatnonzero(np.abs(step) > HALF_RANGE)
         words.extend((found + at).tolist())
         steps.extend(np.sign(step[found]).tolist())
         at, last = at + m.size, int(m[-1])
-    return Rollovers(words, steps, 0, None)
+        if progress is not None:
+            progress(piece.nbytes)
+    return Rollovers(words, steps, before)
 
 
 def read_table(header: V2Header, fd: int, *, count: int, whole: bool) -> tuple[Rollovers | None, list[str]]:

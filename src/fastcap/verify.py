@@ -15,7 +15,8 @@ from fastcap.filehead import read_head
 from fastcap.info import file_info, format_info
 from fastcap.pagecache import evict as evict_pages
 from fastcap.payload import AUTO, check_payload
-from fastcap.sidecar import WORD_BYTES, exact_gaps, load_sidecar
+from fastcap.sidecar import WORD_BYTES, exact_gaps, load_sidecar, sidecar_path
+from fastcap.v2header import V2Header, is_v2
 
 __all__ = ["Verdict", "file_info", "format_info", "format_verdict", "verify_file"]
 
@@ -30,7 +31,8 @@ class Verdict(msgspec.Struct, frozen=True):
     problems : tuple of str
         What is wrong, each one line; empty if nothing is.
     compared : tuple of str
-        What was compared: of ``size``, ``ledger``, the checksum's algorithm, ``blocks``.
+        What was compared: of ``size``, ``ledger``, the checksum's algorithm, ``blocks``; of a V2 file without a
+        sidecar ``size`` and ``rollovers``, its table with its words.
     remarks : tuple of str
         What is not wrong, but should be known: losses that the ledger states, no checksum to compare with.
     evicted : bool
@@ -110,9 +112,12 @@ def verify_file(
         return Verdict(name, (f"no such file; {_part_statement(part)}" if part.exists() else "no such file",))
     except OSError as error:
         return Verdict(name, (f"cannot be opened: {error.strerror}",))
+    progress = progress or (lambda nbytes: None)
     try:
+        if not os.path.lexists(sidecar_path(path)) and is_v2(os.pread(fd, WORD_BYTES, 0), payload):
+            return _compare_with_header(name, fd, evict, progress)
         sidecar = load_sidecar(path)
-        return _compare(name, fd, sidecar, evict, progress or (lambda nbytes: None), payload)
+        return _compare(name, fd, sidecar, evict, progress, payload)
     except StreamFormatError as error:
         return Verdict(name, (f"there is nothing to compare with: {error}",))
     except OSError as error:
@@ -166,6 +171,28 @@ def _begin(fd: int, sidecar: dict[str, Any], payload: str) -> tuple[int, str | N
     except (StreamFormatError, OSError):  # its checksum says so
         return sidecar["captures"][0].get("core:header_bytes", 0), None
     return head.begin, head.doubt
+
+
+def _compare_with_header(name: str, fd: int, evict: bool, progress: Callable[[int], None]) -> Verdict:
+    """Compare a V2 file that nothing stands beside with its own header and table of rollovers."""
+    from fastcap._tracefile import open_words
+    from fastcap.rollovers import find_rollovers
+
+    eviction = evict_pages(fd) if evict else None
+    try:
+        stored, facts = open_words(name, None)
+        problems = [problem.removeprefix(f"{name}: ") for problem in facts.problems]
+        remarks = ["no sidecar, so no checksum to compare with: only its header says what it should hold"]
+        compared = ["size"]
+        if facts.rollovers is not None:
+            problems += facts.rollovers.differences(find_rollovers(stored, progress=progress))
+            compared.append("rollovers")
+        elif isinstance(facts.header, V2Header) and not facts.header.table_entries:
+            remarks.append("its rollover table has no room: rollovers are found in the words")
+    except StreamFormatError as error:
+        problems, compared, remarks = [str(error).removeprefix(f"{name}: ")], [], []
+    evicted, note = (eviction.evicted, eviction.note) if eviction else (False, "pages were not evicted")
+    return Verdict(name, tuple(problems), tuple(compared), tuple(remarks), evicted, note)
 
 
 def _size_statement(size: int, expected: int, prefix_is_whole: bool | None) -> str:
