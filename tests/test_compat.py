@@ -6,6 +6,8 @@ import copy
 import io
 import pickle
 import tempfile
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from fractions import Fraction
 from pathlib import Path
@@ -14,10 +16,14 @@ from typing import Any
 import numpy as np
 import pytest
 from made_files import ARGV, START, ledger_entry, write_capture
+from v2_files import ORDERS, board_words, rollovers_of, unwrapped, v2_file
+from v2_files import START as V2_START
 
-from fastcap.compat import VHFparser
+from fastcap.compat import Timings, VHF_v1_parser, VHFparser
 from fastcap.errors import StreamFormatError
+from fastcap.index import build_index, index_path
 from fastcap.stream import build_header
+from fastcap.trace import load
 from fastcap.words import encode
 
 MS = timedelta(milliseconds=1)
@@ -155,13 +161,36 @@ def test_a_start_behind_the_end_makes_the_window_empty(path: Path) -> None:
     assert parsed.data.size == 0
 
 
-def test_times_without_a_zone_are_in_the_files_own(path: Path) -> None:
-    east = START.astimezone(timezone(timedelta(hours=8)))
-    write_capture(path, rolling(4000).tobytes(), header=build_header(ARGV, east), sidecar=False)
+@pytest.fixture
+def east_of_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[timezone]:
+    """Let this machine be two hours west of UTC; return the zone of a file that was recorded elsewhere."""
+    monkeypatch.setenv("TZ", "XXX+2")
+    time.tzset()
+    yield timezone(timedelta(hours=8))
+    monkeypatch.undo()
+    time.tzset()
 
-    parsed = VHFparser(path, headers_only=True, plot_start_time=east.replace(tzinfo=None) + MS)
+
+def test_times_without_a_zone_are_local_as_pythons_own(path: Path, east_of_here: timezone) -> None:
+    east = START.astimezone(east_of_here)
+    write_capture(path, rolling(4000).tobytes(), header=build_header(ARGV, east), sidecar=False)
+    here = START.astimezone().replace(tzinfo=None)
+    assert here.hour == 0
+
+    parsed = VHFparser(path, headers_only=True, plot_start_time=here + MS)
 
     assert parsed.timings.start_idx == 2000
+    assert parsed.timings.plot_start == east + MS
+    assert parsed.timings.plot_start.utcoffset() == east.utcoffset()
+
+
+def test_times_with_a_zone_fit_a_start_without_one(path: Path, east_of_here: timezone) -> None:
+    write_capture(path, rolling(4000).tobytes(), sidecar=False)
+    timings = Timings(START.astimezone().replace(tzinfo=None), Fraction(2_000_000), load(path))
+
+    assert timings.update_plot_timing(start=(START + MS).astimezone(east_of_here))
+
+    assert (timings.start_idx, timings.plot_start.tzinfo) == (2000, None)
 
 
 @pytest.mark.parametrize(
@@ -262,3 +291,158 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
         VHFparser(tmp_path / "nothing.bin")
     with pytest.raises(StreamFormatError, match="no file"):
         VHFparser(object())  # type: ignore[arg-type]
+
+
+# -- what the lab's later scripts touch -----------------------------------------------------------------------
+
+
+def wandering(n: int) -> Any:
+    """Words whose M rolls over both ways, and twice within a block."""
+    return board_words(70_000 * np.sin(np.arange(n) / 9_000) + 32_700.3)
+
+
+def lab_files(folder: Path) -> list[Path]:
+    words = wandering(200_000)
+    write_capture(folder / "v1.bin", words.tobytes(), sidecar=False)
+    return [
+        folder / "v1.bin",
+        v2_file(folder / "little.vhf.bin", words),
+        v2_file(folder / "big.vhf.bin", words, "big", total=3),
+        v2_file(folder / "none.vhf.bin", words, total=0),
+    ]
+
+
+def test_rollovers_are_listed_as_in_the_overview_of_all_headers(tmp_path: Path) -> None:
+    expected = rollovers_of(wandering(200_000))
+    for path in lab_files(tmp_path):
+        parsed = VHF_v1_parser(path, headers_only=True)
+        parsed.resolve_m_overflow_idxs()
+
+        assert parsed._m_mgr is not None
+        assert (parsed._filename, parsed._num_trc_bytes, parsed._bytes_per_word) == (path, 200_000, 8)
+        assert parsed._num_head_bytes + 8 * parsed._num_trc_bytes == parsed.filesize
+        assert parsed._m_mgr.sparse_m_delta_idx.tolist() == [k for k, _ in expected]
+        assert parsed._m_mgr.sparse_m_delta.tolist() == [-sign for _, sign in expected]
+        assert (parsed._m_mgr.sparse_m_delta_idx.dtype, parsed._m_mgr.sparse_m_delta.dtype) == (
+            np.intp,
+            np.int16,
+        )
+
+
+def test_rollovers_undo_themselves(tmp_path: Path) -> None:
+    words = wandering(100_000)
+    parsed = VHFparser(v2_file(tmp_path / "a.vhf.bin", words))
+    found = parsed._m_mgr
+    assert found is not None
+
+    steps = np.zeros(words.size, np.int64)
+    steps[found.sparse_m_delta_idx] = found.sparse_m_delta
+    m = (words.view(np.int64) >> 48) - 65_536 * np.cumsum(steps)
+
+    np.testing.assert_array_equal(parsed.m_arr, m)
+
+
+@pytest.mark.parametrize(
+    "call", ["_pre_trace_parsing", "_obtain_m_deltas", "resolve_m_overflow_idxs", "_m_mgr"]
+)
+def test_nothing_is_looked_for_before_somebody_asks(path: Path, call: str) -> None:
+    write_capture(path, rolling(1000).tobytes(), sidecar=False)
+    parsed = VHFparser(path, headers_only=True)
+    assert (parsed._m_mgr_obtained, parsed._pre_trace_parsing_called) == (False, False)
+
+    found = getattr(parsed, call)
+    found = found() if callable(found) else found
+
+    assert found is None  # and M has not rolled over
+    assert (parsed._m_mgr_obtained, parsed._pre_trace_parsing_called) == (True, True)
+
+
+def test_values_are_kept_until_the_window_moves(path: Path) -> None:
+    write_capture(path, rolling(4000).tobytes(), sidecar=False)
+    parsed = VHFparser(path)
+    names = ("_data", "_i_arr", "_q_arr", "_m_arr", "_phase", "_radii")
+    assert [getattr(parsed, name) for name in names] == [None] * 6
+
+    parsed.read_words()
+    given = (parsed.data, parsed.i_arr, parsed.q_arr, parsed.m_arr, parsed.reduced_phase, parsed.radii)
+    assert all(getattr(parsed, name) is values for name, values in zip(names, given, strict=True))
+    parsed.update_plot_timing(True, start=MS)
+
+    assert [getattr(parsed, name) for name in names] == [None] * 6
+    np.testing.assert_array_equal(np.concatenate(list(parsed._all_trace(999))), rolling(4000))
+    assert parsed.logger.name == "vhfparser"
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_v2_file_is_read_like_any_other(tmp_path: Path, order: str) -> None:
+    words = wandering(200_000)
+    path = v2_file(tmp_path / "a.vhf.bin", words, order, m_offset=-2, gain=6)
+
+    parsed = VHFparser(path, plot_start_time=50 * MS, plot_duration=20 * MS)
+
+    expected = {"q": 200_000, "s": 4, "l": "", "G": 6, "F": 2, "Time start": V2_START, "num_files": 3}
+    assert parsed.header.items() >= (expected | {"base sampling freq": 10e6, "sampling freq": 2e6}).items()
+    assert parsed.headerraw.startswith(b'{"file_start"')
+    np.testing.assert_array_equal(parsed.data, words[100_000:140_000])
+    np.testing.assert_allclose(parsed.reduced_phase, unwrapped(words, -2)[100_000:140_000], atol=1e-9)
+    with path.open("rb") as file:
+        memory = VHFparser(io.BytesIO(file.read()))
+    np.testing.assert_array_equal(memory.data, words)
+    np.testing.assert_allclose(memory.reduced_phase, unwrapped(words, -2), atol=1e-9)
+
+
+def test_no_file_is_left_beside_or_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = tmp_path / "run"
+    folder.mkdir()
+    path = folder / "a.bin"
+    write_capture(
+        path, np.resize(rolling(65_536), 40 * 65_536).tobytes(), sidecar=False
+    )  # an index is worth while
+
+    parsed = VHFparser(path, headers_only=True, plot_start_time=600 * MS, plot_duration=MS)
+    assert parsed.reduced_phase.size == 2000
+    again = pickle.loads(pickle.dumps(parsed))
+    again.update_plot_timing(start=1 * MS)
+    again.resolve_m_overflow_idxs()
+
+    assert again.reduced_phase.size > 2000
+    assert [each.name for each in folder.iterdir()] == ["a.bin"]
+    assert not (tmp_path / "cache").exists()
+
+
+def test_an_index_that_is_there_is_used(path: Path) -> None:
+    write_capture(path, rolling(200_000).tobytes(), sidecar=False)
+    build_index(path)
+
+    parsed = VHFparser(path, headers_only=True, plot_start_time=70 * MS)
+
+    assert parsed._trace._origin.index.file == index_path(path)
+    np.testing.assert_allclose(parsed.reduced_phase, 0.4 * np.arange(140_000, 200_000), atol=1e-4)
+
+
+def test_rollovers_travel_with_a_parser(tmp_path: Path) -> None:
+    (path, *_) = lab_files(tmp_path)
+    parsed = VHFparser(path, headers_only=True)
+    parsed.resolve_m_overflow_idxs()
+    expected = VHFparser(path).reduced_phase[150_000:]
+
+    other = pickle.loads(pickle.dumps(parsed))
+
+    assert other._m_mgr_obtained
+    other.update_plot_timing(start=75 * MS)
+    np.testing.assert_array_equal(other.reduced_phase, expected)
+    assert other._trace._origin.index.count == 0
+
+
+def test_a_temporary_file_is_read_and_can_be_gone_afterwards() -> None:
+    with tempfile.TemporaryDirectory(prefix="VHF") as folder:
+        path = Path(folder) / "a.bin"
+        write_capture(path, rolling(4000).tobytes(), sidecar=False)
+        parsed = VHFparser(path)
+        assert parsed.m_arr.max() == 0
+        phase = parsed.reduced_phase
+        assert [each.name for each in Path(folder).iterdir()] == ["a.bin"]
+    assert phase[-1] == pytest.approx(0.4 * 3999, abs=1e-4)
+    parsed.header["sampling freq"] /= 50  # as a script does that has decimated
+    assert parsed.header["sampling freq"] == 40e3

@@ -53,8 +53,8 @@ class Timings:
         Parameters
         ----------
         start : datetime or timedelta, optional
-            A time, or a time after the file's start; default: as it was. A datetime without time zone is in
-            the file's own.
+            A time, or a time after the file's start; default: as it was. A datetime without time zone is this
+            machine's local time, as Python has it; so is one with a zone if the file's start has none.
         duration : timedelta, optional
             Counted from ``start`` before that is cut off.
         end : datetime, optional
@@ -97,9 +97,11 @@ class Timings:
             return self.trace_start + time
         if not isinstance(time, datetime | None):
             raise ValueError(f"{time!r} is neither a datetime nor a timedelta; give one")
-        if time is not None and time.tzinfo is None:
-            return time.replace(tzinfo=self.trace_start.tzinfo)
-        return time
+        if time is None or (time.tzinfo is None) == (self.trace_start.tzinfo is None):
+            return time
+        if time.tzinfo is None:
+            return time.astimezone(self.trace_start.tzinfo)
+        return time.astimezone().replace(tzinfo=None)
 
     def _inside(self, time: datetime) -> datetime:
         inside = min(max(time, self.trace_start), self.trace_end)

@@ -61,6 +61,11 @@ class Facts(msgspec.Struct, frozen=True):
     wraps: int = 0
     rollovers: Rollovers | None = None
 
+    @property
+    def complete_rollovers(self) -> Rollovers | None:
+        """The rollovers, if those of all words are known."""
+        return self.rollovers if self.rollovers is not None and self.rollovers.known is None else None
+
 
 def open_words(path: str, payload: str | None) -> tuple[FileWords, Facts]:
     """Open the words of ``path``; see `fastcap.trace.load`.

@@ -38,7 +38,8 @@ _COPIED_ROWS = 1 << 13
 class BlockIndex:
     """The rows of a trace's blocks: read from an index file, or made when they are wanted.
 
-    Threads may share one. Every method but `keep` raises StreamFormatError if the words cannot be read.
+    Threads may share one. Every method but `keep` raises StreamFormatError if the words cannot be read. With
+    `read_only` set, an index file is used, but none is written.
 
     Parameters
     ----------
@@ -69,7 +70,8 @@ class BlockIndex:
         self._path = path
         self._beside = beside and path is not None and not path.endswith(".part")
         self._file = stored if isinstance(stored, FileWords) and path is not None else None
-        self._rollovers = rollovers
+        self.rollovers = rollovers
+        self.read_only = False
         self._wraps = wraps
         self._lock = threading.RLock()
         self._looked = False
@@ -100,8 +102,8 @@ class BlockIndex:
         """Return the rollover state before ``word``; where rows are there, at most a block is read for it."""
         block = word // BLOCK_WORDS
         with self._lock:
-            if self._rollovers is not None and block > self.count:
-                return self._rollovers.carry_before(word, self._stored)
+            if self.rollovers is not None and block > self.count:
+                return self.rollovers.carry_before(word, self._stored)
             self.extend(block)
             if block == self.count:
                 carry = self._carry_at_end()
@@ -165,7 +167,7 @@ class BlockIndex:
 
     def _compare(self, rows: Rows) -> None:
         """Give the known rollovers up if the next rows say others."""
-        if (known := self._rollovers) is None:
+        if (known := self.rollovers) is None:
             return
         for k, wraps in enumerate(rows["wraps"].tolist(), self.count):
             word = k * BLOCK_WORDS
@@ -176,7 +178,7 @@ class BlockIndex:
                     "%s: its rollover table is wrong before word %d: M rolled over %+d times, not %+d, as its words "
                     "show; the table is not used", self._path, word, -wraps, -known.count_before(word),
                 )  # fmt: skip
-                self._rollovers = None
+                self.rollovers = None
                 return
 
     def _add(self, rows: Rows) -> None:
@@ -232,7 +234,7 @@ class BlockIndex:
     def keep(self) -> str | None:
         """Save the rows; return where, or None where they cannot be: that is logged, and costs nothing else."""
         with self._lock:
-            if self._file is None or not self._made_count or not self._file.is_unchanged():
+            if self.read_only or self._file is None or not self._made_count or not self._file.is_unchanged():
                 return self.file
             reason = "no place"
             for path in self._places():

@@ -20,7 +20,7 @@ from fastcap.teststream import FAST_HZ, SLOW_HZ
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
-    from typing import BinaryIO, Literal, TypeGuard
+    from typing import IO, Literal, TypeGuard
 
     ByteOrder = Literal["little", "big"]
 
@@ -61,6 +61,11 @@ class V2Header(Header, frozen=True, kw_only=True):
     m_offset: int
     details: dict[str, Any]
     problems: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> bytes:
+        """The JSON as it came."""
+        return self.raw[_TEXT_AT : _TEXT_AT + _text_bytes(self.raw)]
 
     @property
     def num_files(self) -> int | None:
@@ -132,7 +137,7 @@ def is_v2(raw: bytes, payload: str | None) -> bool:
     return check_payload(payload) == AUTO and raw[: len(V2_MAGIC)] == V2_MAGIC
 
 
-def read_v2_header(file: BinaryIO, size: int) -> bytes:
+def read_v2_header(file: IO[bytes], size: int) -> bytes:
     """Return a V2 file's header without its table, as `parse_v2_header` takes it.
 
     Raises
