@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -632,3 +633,117 @@ def test_a_pass_over_a_file_that_cannot_be_read_is_an_error(path: Path) -> None:
 
     with pytest.raises(StreamFormatError, match="became shorter"):
         tr[-5:].phase()
+
+
+# -- what a file's times prove -----------------------------------------------------------------------------------
+
+
+def change_m(path: Path, word: int) -> np.ndarray:
+    """Change the highest byte of a word in place, so that M rolls over there; return all words."""
+    with path.open("r+b") as file:
+        file.seek(len(HEADER) + 8 * word + 7)
+        byte = file.read(1)[0]
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ 0x80]))
+    return np.fromfile(path, "<u8", offset=len(HEADER))
+
+
+def keep_times(path: Path, times: os.stat_result) -> None:
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def touched_index(path: Path, times: os.stat_result) -> None:
+    os.utime(index_file(path))
+
+
+@pytest.mark.parametrize("hiding", [lambda path, times: None, touched_index, keep_times])
+@pytest.mark.parametrize("word", [5 * BLOCK_WORDS + 1000, 9 * BLOCK_WORDS - 1, 17 * BLOCK_WORDS])
+def test_a_byte_changed_in_place_is_noticed_by_the_files_times(
+    path: Path, word: int, hiding: Callable[[Path, os.stat_result], None]
+) -> None:
+    build_index(path)
+    times = path.stat()
+    changed = change_m(path, word)
+    hiding(path, times)
+
+    tr = load(path)
+    np.testing.assert_array_equal(
+        tr[30 * BLOCK_WORDS + 5 :][:9].phase(), phase(changed)[30 * BLOCK_WORDS + 5 :][:9]
+    )
+    assert_right(path, changed)
+
+
+def copy_with_times(path: Path, target: Path, step_ns: int = 1) -> Path:
+    """Copy a file and its index as ``cp -a`` does, onto a file system whose clock has steps of ``step_ns``."""
+    target.mkdir()
+    for name in (index_file(path), path):  # the index first: nobody says in which order
+        copy, times = target / name.name, name.stat()
+        copy.write_bytes(name.read_bytes())
+        os.utime(copy, ns=(times.st_atime_ns, times.st_mtime_ns // step_ns * step_ns))
+    return target / path.name
+
+
+@pytest.mark.parametrize("step_ns", [1, 100, 1000, 1_000_000, 10_000_000, 10**9, 2 * 10**9])
+def test_a_copy_that_kept_its_times_is_believed_at_once(
+    path: Path, tmp_path: Path, step_ns: int, words: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_index(path)
+    copy = copy_with_times(path, tmp_path / "nas", step_ns)
+    seen = reads(monkeypatch)
+
+    found = load(copy)[30 * BLOCK_WORDS + 5 :][:9].phase()
+    assert sum(b - a for a, b in seen) <= 6 * BLOCK_WORDS  # the samples, and the window's own block
+    np.testing.assert_array_equal(found, phase(words)[30 * BLOCK_WORDS + 5 :][:9])
+
+
+def test_a_renamed_file_keeps_its_index(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build_index(path)
+    moved = path.rename(tmp_path / "b.bin")
+    moved.chmod(0o444)
+    index_file(path).rename(index_file(moved))
+    seen = reads(monkeypatch)
+
+    load(moved)[30 * BLOCK_WORDS + 5 :][:9].phase()
+    assert sum(b - a for a, b in seen) <= 6 * BLOCK_WORDS
+
+
+def test_what_times_do_not_prove_is_read_once_and_noted(
+    path: Path, words: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_index(path)
+    now = path.stat().st_mtime_ns + 10**9  # a copy that has a time of its own
+    os.utime(path, ns=(now, now))
+    os.utime(index_file(path), ns=(now, now))
+    assert_right(path, words)
+    seen = reads(monkeypatch)
+
+    assert load(path)._origin.index.file == str(index_file(path))
+    load(path)[30 * BLOCK_WORDS + 5 :][:9].phase()
+    assert sum(b - a for a, b in seen) <= 11 * BLOCK_WORDS
+
+
+def test_a_file_changed_and_grown_is_noticed(path: Path) -> None:
+    cut = 35 * BLOCK_WORDS + 77
+    whole = path.read_bytes()
+    os.truncate(path, len(HEADER) + 8 * cut)
+    build_index(path)
+    change_m(path, 9 * BLOCK_WORDS)
+    with path.open("ab") as file:
+        file.write(whole[len(HEADER) + 8 * cut :])
+
+    assert_right(path, np.fromfile(path, "<u8", offset=len(HEADER)))
+
+
+def test_of_an_unproven_index_no_more_is_read_than_is_asked_for(
+    path: Path, words: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_index(path)
+    now = path.stat().st_mtime_ns + 10**9
+    os.utime(path, ns=(now, now))
+    os.utime(index_file(path), ns=(now, now))
+    seen = reads(monkeypatch)
+    tr = load(path)
+
+    tr[2 * BLOCK_WORDS + 5 :][:9].phase()
+    assert max(b for a, b in seen if a % BLOCK_WORDS == 0 and a < 4 * BLOCK_WORDS) <= 3 * BLOCK_WORDS
+    np.testing.assert_array_equal(tr[20 * BLOCK_WORDS :][:9].phase(), phase(words)[20 * BLOCK_WORDS :][:9])

@@ -1,8 +1,9 @@
 """The index file `NAME.index` beside `NAME.bin`: its bytes, for whoever writes or reads it; without numpy.
 
 A header of 128 bytes, one row of 80 bytes per block of 65,536 words, and a CRC-32 for every 64 rows, all
-little-endian. The header says of which file the rows are: size, where data begin, time of last change. Nobody
-has to trust an index: `fastcap.index` compares it with its file, and makes it anew if it does not fit.
+little-endian. The header says of which file the rows are: size, where data begin, time of last change, inode and
+time of its last change. Nobody has to trust an index: `fastcap.index` compares it with its file, and makes it
+again if it does not fit.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ GROUP_ROWS = 64  # rows under one CRC
 HEADER_BYTES = 128
 MAGIC = b"FCINDEX1"
 _HEADER = struct.Struct("<8s4I3QqQ")
+_IDENTITY = struct.Struct("<Qq")  # behind the fields above; 0 in an index of an earlier version
 _CRC = struct.Struct("<I")
+_CLOCKS_NS = (2_000_000_000, 1_000_000_000, 10_000_000, 1_000_000, 1000, 100)  # steps of file systems' times
 _FLUSH_BYTES = 1 << 20
 
 
@@ -67,17 +70,38 @@ class Head(msgspec.Struct, frozen=True):
         return max(0, self.file_bytes - self.data_offset) // WORD_BYTES
 
 
+class Identity(msgspec.Struct, frozen=True):
+    """What only the file itself has, and no copy.
+
+    Attributes
+    ----------
+    inode : int
+        0: not known.
+    ctime_ns : int
+        The last change of its content, name or attributes, ns since 1970: nobody can set it.
+    """
+
+    inode: int = 0
+    ctime_ns: int = 0
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Identity:
+        """Return that of a file by its `os.stat`."""
+        return cls(status.st_ino, status.st_ctime_ns)
+
+
 def index_path(bin_path: str | os.PathLike[str]) -> str:
     """Return where the index of ``bin_path`` stands, whether or not either exists."""
     return os.fspath(bin_path).removesuffix(".part").removesuffix(".bin") + ".index"
 
 
-def pack_head(head: Head) -> bytes:
+def pack_head(head: Head, identity: Identity | None = None) -> bytes:
     """Return the index file's first 128 bytes."""
     fields = _HEADER.pack(
         MAGIC, HEADER_BYTES, ROW_BYTES, BLOCK_WORDS, GROUP_ROWS,
         head.file_bytes, head.data_offset, head.words, head.mtime_ns, head.rows,
     )  # fmt: skip
+    fields += _IDENTITY.pack(*msgspec.structs.astuple(identity or Identity()))
     body = fields.ljust(HEADER_BYTES - _CRC.size, b"\0")
     return body + _CRC.pack(zlib.crc32(body))
 
@@ -106,6 +130,32 @@ def unpack_head(raw: bytes, index_bytes: int) -> Head:
     if index_bytes != head.index_bytes:
         raise ValueError(f"it is truncated: {index_bytes} bytes of {head.index_bytes}")
     return head
+
+
+def unpack_identity(raw: bytes) -> Identity:
+    """Return what an index file that begins with ``raw``, as `unpack_head` took it, knows of its file alone."""
+    return Identity(*_IDENTITY.unpack_from(raw, _HEADER.size))
+
+
+def is_proven(
+    head: Head, noted: Identity, index_ctime_ns: int, file_bytes: int, mtime_ns: int, file: Identity
+) -> bool:
+    """Tell whether a file's times prove that it is as it was when its index was made.
+
+    Size and time of last change are the index' own, but for what a file system's clock cannot tell: those of a
+    copy that keeps times, too. Of the very same file, nothing has changed it since index and file were last
+    written, renamed or moved. Otherwise it may be the file, but only its words can say so.
+    """
+    if head.file_bytes != file_bytes or not _same_time(head.mtime_ns, mtime_ns):
+        return False
+    return noted.inode != file.inode or file.ctime_ns <= max(noted.ctime_ns, index_ctime_ns)
+
+
+def _same_time(noted_ns: int, found_ns: int) -> bool:
+    """Tell whether two times are the same to the step of the coarser file system's clock."""
+    if noted_ns == found_ns:
+        return True
+    return any(found_ns % step == 0 and abs(found_ns - noted_ns) < step for step in _CLOCKS_NS)
 
 
 def check_head(head: Head, index_mtime_ns: int, file_bytes: int, data_offset: int, mtime_ns: int) -> None:
@@ -209,7 +259,7 @@ class IndexWriter:
             offset += done
             view = view[done:]
 
-    def finish(self, head: Head) -> None:
+    def finish(self, head: Head, identity: Identity | None = None) -> None:
         """Write what is left and the header.
 
         Raises
@@ -224,4 +274,4 @@ class IndexWriter:
             rows = (self._written - HEADER_BYTES) // ROW_BYTES
             raise ValueError(f"{rows} rows cannot be those of {head.words} words, which are {head.rows}")
         self._put(b"".join(map(_CRC.pack, self._crcs)), self._written)
-        self._put(pack_head(head), 0)
+        self._put(pack_head(head, identity), 0)

@@ -1,7 +1,7 @@
 """Rows of an index file, after it was found to be that of its file.
 
-An index is believed if it says the file's size and time, or a time that a copy has, and the rows of blocks
-all over the file are what these blocks come to. Every row is read under its CRC.
+An index is believed if it says the file's size and time, and the rows of blocks all over the file are what these
+blocks come to. Where times prove nothing, `SavedRows.proven` says so. Every row is read under its CRC.
 """
 
 from __future__ import annotations
@@ -20,10 +20,13 @@ from fastcap._indexfile import (
     HEADER_BYTES,
     ROW_BYTES,
     Head,
+    Identity,
     IndexWriter,
     check_head,
     group_crcs,
+    is_proven,
     unpack_head,
+    unpack_identity,
 )
 from fastcap._indexrows import ROW, Rows, carry_of, rows_of, same_rows
 from fastcap._stored import FileWords
@@ -51,6 +54,8 @@ class SavedRows:
     head : Head
     count : int
         Rows of use for the words that are there now: the last, of a block that has grown since, is not.
+    proven : bool
+        The file's times prove that its words are those of the rows; a capture that still runs only appends.
 
     Raises
     ------
@@ -65,10 +70,15 @@ class SavedRows:
         weakref.finalize(self, os.close, self._fd)
         status = os.fstat(self._fd)
         try:
-            self.head = unpack_head(os.pread(self._fd, HEADER_BYTES, 0), status.st_size)
+            raw = os.pread(self._fd, HEADER_BYTES, 0)
+            self.head = unpack_head(raw, status.st_size)
             check_head(self.head, status.st_mtime_ns, stored.file_bytes, stored.offset, stored.mtime_ns)
         except ValueError as error:
             raise UnfitError(str(error)) from error
+        file = Identity(stored.inode, stored.ctime_ns)
+        self.proven = stored.path.endswith(".part") or is_proven(
+            self.head, unpack_identity(raw), status.st_ctime_ns, stored.file_bytes, stored.mtime_ns, file
+        )
         total = stored.count
         self.count = (
             self.head.rows if self.head.words == total else min(self.head.words, total) // BLOCK_WORDS
@@ -117,8 +127,8 @@ class SavedRows:
                 raise UnfitError(f"its row {block} is not that of the file's words from {begin} on")
 
 
-def save_rows(path: str, pieces: Iterable[Rows], head: Head) -> None:
-    """Write an index file whole, or not at all.
+def save_rows(path: str, pieces: Iterable[Rows], head: Head, identity: Identity | None = None) -> None:
+    """Write an index file whole, or not at all; ``identity`` is that of the file it is of.
 
     Raises
     ------
@@ -131,7 +141,7 @@ def save_rows(path: str, pieces: Iterable[Rows], head: Head) -> None:
         writer = IndexWriter(lambda: fd)
         for rows in pieces:
             writer.add(np.ascontiguousarray(rows).tobytes())
-        writer.finish(head)
+        writer.finish(head, identity)
         os.rename(temporary, path)
     except BaseException:
         os.unlink(temporary)

@@ -116,6 +116,7 @@ class FileWords(Stored):
         self.file_bytes = status.st_size
         self.mtime_ns = status.st_mtime_ns
         self.device, self.inode = status.st_dev, status.st_ino
+        self.ctime_ns = status.st_ctime_ns
         self.count = max(0, self.file_bytes - offset) // WORD_BYTES
         self._swapped = swapped
         self._fd = os.dup(fd)

@@ -18,9 +18,9 @@ import msgspec
 import numpy as np
 
 from fastcap import words as fw
-from fastcap._indexfile import BLOCK_WORDS, WORD_BYTES, Head, cache_path, index_path
+from fastcap._indexfile import BLOCK_WORDS, WORD_BYTES, Head, Identity, cache_path, index_path
 from fastcap._indexpass import rows_from
-from fastcap._indexrows import ROW, Rows, advance, carry_of
+from fastcap._indexrows import ROW, Rows, advance, carry_of, same_rows
 from fastcap._savedrows import SavedRows, UnfitError, save_rows
 from fastcap._stored import FileWords, Stored
 from fastcap.rollovers import Rollovers
@@ -77,6 +77,7 @@ class BlockIndex:
         self._looked = False
         self._saved: SavedRows | None = None
         self._in: str | None = None
+        self._proven = 0  # saved rows that are known to be those of the words
         self._made = np.empty(0, ROW)  # rows behind the saved ones, of which `_made_count` are there
         self._made_count = 0
 
@@ -119,6 +120,7 @@ class BlockIndex:
     def rows(self, begin: int, end: int) -> Rows:
         """Return the rows of blocks ``begin`` to ``end``, read-only; those that are not there are made."""
         with self._lock:
+            self._prove(end)
             self.extend(end)
             saved = self._saved_count
             made = self._made[max(0, begin - saved) : max(0, end - saved)]
@@ -129,6 +131,42 @@ class BlockIndex:
             except (UnfitError, OSError) as error:
                 self._forget(str(error))
             return self.rows(begin, end)
+
+    def _prove(self, end: int) -> None:
+        """Compare saved rows before ``end`` with their words, where the file's times do not prove them.
+
+        This takes as long as making them. Once all are proven, the index is saved with the file's times of now.
+        """
+        self._look()
+        saved, upto = self._saved, min(end, self._saved_count)
+        if saved is None or self._proven >= upto:
+            return
+        logger.info("%s: the times of its file do not prove it: comparing it with the words", self._in)
+        try:
+            self._match(saved, upto)
+        except (UnfitError, OSError) as error:
+            self._forget(str(error))
+            return
+        assert self._in is not None
+        assert self._file is not None
+        if self._proven == saved.count and not self._made_count and self._file.is_unchanged():
+            try:
+                self._save(self._in)
+            except OSError as error:
+                logger.info("%s: cannot be written: %s", self._in, error.strerror)
+
+    def _match(self, saved: SavedRows, end: int) -> None:
+        at = self._proven
+        carry = fw.Carry(self._wraps) if not at else self._carry_behind(saved.read(at - 1, at)[0], at - 1)
+        begin, upto = at * BLOCK_WORDS, min(end * BLOCK_WORDS, self._words)
+        with closing(rows_from(self._stored, begin, upto, carry)) as made:
+            for rows in made:
+                kept = saved.read(at, at + rows.size)
+                if not same_rows(rows, kept):
+                    wrong = next(k for k in range(rows.size) if not same_rows(rows[k], kept[k]))
+                    raise UnfitError(f"row {at + wrong} is not that of its block")
+                at += rows.size
+                self._proven = at
 
     # -- making rows -------------------------------------------------------------------------------
 
@@ -145,6 +183,7 @@ class BlockIndex:
         with self._lock:
             if end <= self.count:
                 return
+            self._prove(self._saved_count)
             if end == self.blocks - 1:
                 end = self.blocks  # so little is missing that the index may as well be complete
             if end - self.count > _TOLD_BLOCKS:
@@ -193,8 +232,13 @@ class BlockIndex:
         last = self.count - 1
         if last < 0:
             return fw.Carry(self._wraps)
-        carry = carry_of(self.rows(last, last + 1)[0])
-        advance(self._stored.read(last * BLOCK_WORDS, min(self.count * BLOCK_WORDS, self._words)), carry)
+        return self._carry_behind(self.rows(last, last + 1)[0], last)
+
+    def _carry_behind(self, row: np.void, block: int) -> fw.Carry:
+        """Return the rollover state behind a block, of which ``row`` is the row."""
+        carry = carry_of(row)
+        begin = block * BLOCK_WORDS
+        advance(self._stored.read(begin, min(begin + BLOCK_WORDS, self._words)), carry)
         return carry
 
     # -- files -------------------------------------------------------------------------------------
@@ -207,6 +251,7 @@ class BlockIndex:
         for path in self._places():
             try:
                 self._saved = SavedRows(path, self._file, self._wraps)
+                self._proven = self._saved.count if self._saved.proven else 0
                 self._in = path
                 return
             except FileNotFoundError:
@@ -224,7 +269,7 @@ class BlockIndex:
     def _forget(self, reason: str) -> None:
         logger.warning("%s: not used and made anew: %s", self._in, reason)
         self._saved, self._in = None, None
-        self._made_count = 0
+        self._proven = self._made_count = 0
 
     def _is_worth_keeping(self) -> bool:
         """Tell whether the rows should be saved: not each time that a few are added to many."""
@@ -252,9 +297,9 @@ class BlockIndex:
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
         words = min(self.count * BLOCK_WORDS, self._words)
         head = Head(self._file.file_bytes, self._file.offset, words, self._file.mtime_ns)
-        save_rows(path, self._all_rows(), head)
+        save_rows(path, self._all_rows(), head, Identity(self._file.inode, self._file.ctime_ns))
         self._saved, self._in = SavedRows(path, self._file, self._wraps), path
-        self._made_count = 0
+        self._proven, self._made_count = self._saved.count, 0
 
     def _all_rows(self) -> Iterator[Rows]:
         for begin in range(0, self.count, _COPIED_ROWS):

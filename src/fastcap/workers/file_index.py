@@ -10,7 +10,7 @@ import contextlib
 import os
 
 from fastcap._decode import IndexBuilder
-from fastcap._indexfile import MAGIC, Head, IndexWriter, index_path
+from fastcap._indexfile import MAGIC, Head, Identity, IndexWriter, index_path
 
 
 class FileIndex:
@@ -65,9 +65,9 @@ class FileIndex:
                 raise ValueError(f"{head.words} words went by, {head.file_words} are in the file")
             self._writer.add(self._builder.last_row())
             try:
-                self._complete(head)
+                self._complete(head, Identity.of(status))
             except OSError:  # an error that passes need not cost the index
-                self._complete(head)
+                self._complete(head, Identity.of(status))
         except (OSError, ValueError) as error:
             self.give_up(error)
             return
@@ -80,8 +80,8 @@ class FileIndex:
             os.rename(self._name + ".part", name + ".part", src_dir_fd=self._dir_fd, dst_dir_fd=self._dir_fd)
         self._name = name
 
-    def _complete(self, head: Head) -> None:
-        self._writer.finish(head)
+    def _complete(self, head: Head, identity: Identity) -> None:
+        self._writer.finish(head, identity)
         os.rename(self._name + ".part", self._name, src_dir_fd=self._dir_fd, dst_dir_fd=self._dir_fd)
 
     def _check_name(self) -> None:
