@@ -107,12 +107,12 @@ def prestart() -> None:
     """Start a supervisor ahead of the session that will use it: it comes up meanwhile."""
     if not _prestarted:
         _prestarted.append(SupervisorProcess())
-        atexit.register(_discard_prestarted)
+        atexit.register(_discard_prestarted, os.getpid())
 
 
-def _discard_prestarted() -> None:
+def _discard_prestarted(owner: int) -> None:
     """End a supervisor that no session used: it waits for its first message and has made nothing yet."""
-    while _prestarted:
+    while _prestarted and os.getpid() == owner:
         process = _prestarted.pop()
         process.kill()
         process.wait()

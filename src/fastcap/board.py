@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import os
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
@@ -21,10 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 from fastcap import spec as _spec
 from fastcap.capture import Capture
-from fastcap.errors import SourceError
+from fastcap.errors import FastcapError, SourceError, foreign_text
 from fastcap.payload import check_payload
 from fastcap.ringsize import checked_ring_bytes
-from fastcap.session import Session
+from fastcap.session import Recording, Session
 from fastcap.sources import SourceSpec, check_startable, resolve_source
 
 if TYPE_CHECKING:
@@ -70,6 +71,12 @@ class Board:
         self._realtime = realtime
         self.session: Session | None = None
         self._captures: list[Capture] = []
+        self._owner = os.getpid()
+        self._abandon: weakref.finalize[..., Board] | None = None
+
+    def _check_owner(self) -> None:
+        if os.getpid() != self._owner:
+            raise FastcapError(foreign_text("board", self._owner))
 
     def ring_bytes(self, fsync_every: int | str | None = None) -> int:
         """Return the size of the session's ring, or of the one that it will have.
@@ -79,17 +86,21 @@ class Board:
         RingError
             There is no room for it, or it is too small for this distance between fsyncs.
         """
+        self._check_owner()
         if self.session is not None:
             return self.session.ring_bytes
         return checked_ring_bytes(_spec.size(self._ring_wanted), fsync_every=_spec.size(fsync_every))
 
     def open_session(self, message: Mapping[str, Any]) -> Session:
         """Start the session, with what this recording needs, unless it runs; it serves every later one."""
+        self._check_owner()
         if self.session is None:
-            self.session = Session(
+            self.session = session = Session(
                 message["ring_bytes"], label=self.source.label, realtime=self._realtime,
                 writes=message["sink"] is not None, analyses=message["analysis"] is not None,
             )  # fmt: skip
+            self._abandon = weakref.finalize(self, Session.abandon, session)
+            self._abandon.atexit = False  # a program's end ends it, as interrupted
         return self.session
 
     def record(
@@ -172,7 +183,10 @@ class Board:
         SourceError
             The source was silent, and was ended. What came before is kept: the error's ``capture`` is what would
             have been returned.
+        KeyboardInterrupt, or what another signal handler raised
+            The recording is ended as interrupted; its file is kept. The board goes on to be usable.
         """
+        self._check_owner()
         message, fds = _spec.recording(
             self.source, length=length, samples=samples, to=to, meta=meta or {}, name=name, split=split,
             analyse=analyse, checksum=checksum, fsync_every=fsync_every, on_full=on_full,
@@ -181,8 +195,10 @@ class Board:
             payload=payload or self.payload,
             ring_bytes=self.ring_bytes(fsync_every),
         )  # fmt: skip
-        capture = self.begin(message, fds)
+        begun: list[Recording] = []
+        capture = None
         try:
+            capture = self.begin(message, fds, begun)
             if wait:
                 capture.wait()
             else:
@@ -192,10 +208,20 @@ class Board:
         except SourceError as error:
             error.capture = capture
             raise
+        except FastcapError:
+            raise
+        except BaseException:
+            for recording in begun:
+                recording.session.stop(recording.number)
+            raise
         return capture
 
-    def begin(self, message: dict[str, Any], fds: Sequence[int] = ()) -> Capture:
+    def begin(
+        self, message: dict[str, Any], fds: Sequence[int] = (), begun: list[Recording] | None = None
+    ) -> Capture:
         """Begin what `fastcap.spec.recording` wrote out, and return at once; ``fds`` are closed.
+
+        ``begun``: see `fastcap.session.Session.record`.
 
         Raises
         ------
@@ -204,7 +230,7 @@ class Board:
         """
         try:
             check_startable(self.source)
-            recording = self.open_session(message).record(message, fds)
+            recording = self.open_session(message).record(message, fds, begun)
         finally:
             for fd in fds:
                 os.close(fd)
@@ -245,6 +271,7 @@ class Board:
         ------
         ValueError, ConfigError, SourceError, SinkError, RingError
         """
+        self._check_owner()
         from fastcap._ring import LOSSLESS, Slot
         from fastcap.live import Stream as LiveStream
 
@@ -261,23 +288,48 @@ class Board:
         for fd in fds:
             os.close(fd)
         stream: LiveStream | None = None
+        why = "interrupted"
         try:
             stream = LiveStream(ring, slot, recording, block_words, on_overrun)
             yield stream
+            why = "stopped"
         finally:
-            if not recording.sampled and not recording.over:
-                session.stop()
-            if stream is None:
-                slot.leave()
-                ring.close()
-            else:
-                stream.close()
-            session.wait_for(lambda: recording.over)
+            if not session.foreign:
+                if not recording.sampled and not recording.over:
+                    session.stop(recording.number, why=why)
+                if stream is None:
+                    slot.leave()
+                    ring.close()
+                else:
+                    stream.close()
+                session.wait_for(lambda: recording.over)
+
+    def stop(self) -> None:
+        """End what runs or waits here, as `Capture.stop` does; returns at once. The board goes on to be usable.
+
+        May be called from another thread, and from a signal handler.
+
+        Raises
+        ------
+        FastcapError
+            This is a forked child; the board is its parent's.
+        """
+        self._check_owner()
+        if (session := self.session) is not None:
+            session.stop(why="stopped")
 
     def close(self) -> None:
-        """Stop what runs, drain, end the session. Blocks for as long as the destination takes."""
+        """Stop what runs, drain, end the session. Blocks for as long as the destination takes.
+
+        What runs is stopped as by `stop`: its file is complete. In a forked child nothing happens.
+        """
+        if os.getpid() != self._owner:
+            return
         if self.session is not None:
             session, self.session = self.session, None
+            if self._abandon is not None:
+                self._abandon.detach()
+            session.stop(why="stopped")
             session.close()
         while self._captures:
             self._captures.pop().remember()
@@ -286,7 +338,7 @@ class Board:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
-        if kind is not None and self.session is not None:
+        if kind is not None and self.session is not None and os.getpid() == self._owner:
             self.session.stop()
         self.close()
 

@@ -60,9 +60,22 @@ class Capture:
         self.remember()
         return self
 
+    def stop(self) -> None:
+        """End the recording here: its source is stopped, what was captured is written; the file is complete.
+
+        Returns at once; `wait` waits for the file. May be called from another thread, and from a signal handler.
+        What has ended already stays as it is. The report's ``source`` says that it was ``stopped``.
+
+        Raises
+        ------
+        FastcapError
+            This is a forked child; the recording is its parent's.
+        """
+        self.recording.session.stop(self.recording.number, why="stopped")
+
     def remember(self) -> None:
         """Append how the destination behaved to the local history: once, when done. Never fails."""
-        if self._remembered or not self.recording.done:
+        if self._remembered or not self.recording.done or self.recording.session.foreign:
             return
         self._remembered = True
         from fastcap import history

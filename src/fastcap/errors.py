@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -69,3 +71,11 @@ class OverrunError(FastcapError):
     def __init__(self, message: str, entry: dict[str, Any]) -> None:
         super().__init__(message)
         self.entry = entry
+
+
+def foreign_text(what: str, owner: int) -> str:
+    """Return what a forked child is told that uses what its parent has opened."""
+    return (
+        f"this {what} was opened by process {owner}, this is process {os.getpid()}, forked from it: open the "
+        f"{what} here, after the fork"
+    )

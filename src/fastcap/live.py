@@ -9,6 +9,7 @@ next block. So a view never goes stale unnoticed.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 import warnings
 from collections import deque
@@ -20,7 +21,14 @@ from numpy.typing import NDArray
 
 from fastcap import events, words
 from fastcap._ring import Ring, Slot, View
-from fastcap.errors import FastcapError, OverrunError, RingError, SourceError, StreamFormatError
+from fastcap.errors import (
+    FastcapError,
+    OverrunError,
+    RingError,
+    SourceError,
+    StreamFormatError,
+    foreign_text,
+)
 from fastcap.events import EventReader
 from fastcap.stream import Header, parse_whole_header
 
@@ -146,6 +154,7 @@ class Stream:
         self._index = 0
         self._gap = 0
         self._end: int | None = None
+        self._owner = os.getpid()
         self._start_ns = 0
         self._rest: Words = np.empty(0, np.uint64)
 
@@ -278,6 +287,8 @@ class Stream:
             Nothing came for ``timeout_s``, or the source was ended for its silence.
         """
         while True:
+            if os.getpid() != self._owner:
+                raise FastcapError(foreign_text("stream", self._owner))
             self._retire()
             self._look()
             self._skip_overrun()
@@ -345,7 +356,12 @@ class Stream:
         return target[:filled], overrun
 
     def close(self) -> None:
-        """Give the slot back. Views that are still held are told of: their memory is nobody's now."""
+        """Give the slot back. Views that are still held are told of: their memory is nobody's now.
+
+        In a forked child nothing happens: the stream is its parent's.
+        """
+        if os.getpid() != self._owner:
+            return
         if self._now is not None:
             self._now._expire()
             self._now = None

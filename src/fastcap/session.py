@@ -1,27 +1,35 @@
 """The controller's side of a session: start a supervisor, say what to record, hear how it goes.
 
 Flow: the supervisor is started in a session of its own (a Ctrl-C at the terminal does not reach it) and given
-one end of a socket pair. A thread here hears its messages and keeps what they say; calls wait on that. When
-this process ends, however it ends, the socket closes and the supervisor stops the source, drains and finishes.
+one end of a socket pair. A thread here hears its messages and keeps what they say; calls wait on that. The same thread
+sends: a signal handler, a finaliser or a Ctrl-C in the middle of a call can neither block nor tear a message.
+
+The supervisor holds a pidfd of this process. When this process ends, however it ends and whoever else has its
+descriptors by then, the supervisor stops the source, drains and finishes. A forked child has a session's memory, but
+not the session: what it asks of one is refused, and what it leaves or closes concerns nobody.
 """
 
 from __future__ import annotations
 
+import _socket as socket
 import contextlib
 import os
 import select
 import threading
 import time
+import weakref
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from fastcap import errors
 from fastcap._launch import new_folder, start_supervisor, user_name
 from fastcap._ring import Ring
-from fastcap.errors import FastcapError, WorkerError
+from fastcap.errors import FastcapError, WorkerError, foreign_text
 from fastcap.wire import Closed, Message
 
 START_S = 30.0
+LEAVE_S = 10.0
 
 
 class Recording:
@@ -97,7 +105,13 @@ class Session:
         self.notices: list[str] = []
         self.kept_folder: str | None = None
         self._changed = threading.Condition()
-        self._sending = threading.Lock()
+        self._owner = os.getpid()
+        self._count = 0
+        self._abandoned = False
+        self._posted: deque[tuple[Message, list[int]]] = deque()
+        self._wakes, self._waker = socket.socketpair()
+        self._wakes.setblocking(False)
+        self._waker.setblocking(False)
         self._attached: list[int] | None = None
         self._opened = self._closed = False
         self._failure: FastcapError | None = None
@@ -108,34 +122,108 @@ class Session:
             "pid": os.getpid(), "user": user_name(), "started": datetime.now().astimezone().isoformat(),
             "realtime": bool(realtime), "writes": writes, "analyses": analyses, "outputs": outputs,
         }  # fmt: skip
-        self._send(opening, quick=True)
         self._listener = threading.Thread(target=self._listen, name="fastcap-session", daemon=True)
-        self._listener.start()
-        self.wait_for(lambda: self._opened, START_S)
-        if not self._opened:
-            raise self._failure or WorkerError(f"the supervisor did not start within {START_S:.0f} s")
+        _sessions.add(self)
+        try:
+            self._introduce(opening)
+            self._listener.start()
+            self.wait_for(lambda: self._opened, START_S)
+            if not self._opened:
+                raise self._failure or WorkerError(f"the supervisor did not start within {START_S:.0f} s")
+        except BaseException:
+            self.abandon()
+            raise
+
+    def _introduce(self, opening: Message) -> None:
+        """Send the first message, with a descriptor that tells of this process's end."""
+        try:
+            fds = [os.pidfd_open(self._owner)]
+        except OSError:
+            fds = []  # not on this kernel: then the socket's end must do
+        try:
+            self._channel.send(opening, fds, quick=True)
+        except Closed as e:
+            raise WorkerError("the supervisor ended before it began") from e
+        finally:
+            for fd in fds:
+                os.close(fd)
 
     @property
     def over(self) -> bool:
         """The session has ended: closed, or lost."""
         return self._closed
 
+    @property
+    def idle(self) -> bool:
+        """Nothing runs or drains."""
+        return all(r.over for r in list(self.recordings.values()))
+
+    @property
+    def foreign(self) -> bool:
+        """Whether this process is a forked child of the one whose session this is."""
+        return os.getpid() != self._owner
+
+    def check_owner(self) -> None:
+        """Refuse what a forked child asks.
+
+        Raises
+        ------
+        FastcapError
+            This is such a child.
+        """
+        if self.foreign:
+            raise FastcapError(foreign_text("board", self._owner))
+
     # -- talking ---------------------------------------------------------------------------------
 
-    def _send(self, message: Message, fds: Sequence[int] = (), *, quick: bool = False) -> None:
-        try:
-            with self._sending:
-                self._channel.send(message, fds, quick=quick)
-                self._channel.drain()
-        except Closed as e:
-            raise self._failure or WorkerError("the supervisor of this session is gone") from e
+    def _send(self, message: Message, fds: Sequence[int] = ()) -> None:
+        """Have a message sent; descriptors are duplicated. Never blocks, wherever this is called.
+
+        Raises
+        ------
+        FastcapError
+            The session has ended, or is another process's.
+        """
+        self.check_owner()
+        if self._closed:
+            raise self._failure or WorkerError("the supervisor of this session is gone")
+        self._posted.append((message, [os.dup(fd) for fd in fds]))
+        self._wake()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(OSError):  # full: it is awake; closed: it has ended
+            self._waker.send(b"w")
+
+    def _send_posted(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._wakes.recv(1 << 12)
+        self._channel.flush()
+        while self._posted:
+            message, fds = self._posted.popleft()
+            try:
+                self._channel.send(message, fds)
+            finally:
+                for fd in fds:
+                    os.close(fd)
 
     def _listen(self) -> None:
+        try:
+            self._talk()
+        finally:
+            if self._abandoned:  # nobody waits for it
+                self._process.wait(LEAVE_S)
+                self._channel.close()
+
+    def _talk(self) -> None:
         poller = select.poll()
-        poller.register(self._channel.fileno(), select.POLLIN)
+        poller.register(self._wakes.fileno(), select.POLLIN)
         try:
             while not self._closed:
+                sending = select.POLLOUT if self._channel.pending else 0
+                poller.register(self._channel.fileno(), select.POLLIN | sending)
                 poller.poll()
+                with contextlib.suppress(Closed):  # what it said before it went is heard first
+                    self._send_posted()
                 while (got := self._channel.poll()) is not None:
                     with self._changed:
                         self._take(*got)
@@ -213,6 +301,7 @@ class Session:
         until = None if timeout_s is None else time.monotonic() + timeout_s
         with self._changed:
             while not what() and not self._closed:
+                self.check_owner()
                 left = 0.5 if until is None else min(0.5, until - time.monotonic())
                 if left <= 0:
                     return False
@@ -221,11 +310,20 @@ class Session:
 
     # -- asking ----------------------------------------------------------------------------------
 
-    def record(self, spec: Message, fds: Sequence[int] = ()) -> Recording:
-        """Begin a recording; ``fds``: the source's descriptor, if it is one, then the outputs'."""
-        number = len(self.recordings) + 1
-        r = self.recordings[number] = Recording(self, number)
-        self._send({"op": "record", **spec, "recording": number}, fds)
+    def record(
+        self, spec: Message, fds: Sequence[int] = (), begun: list[Recording] | None = None
+    ) -> Recording:
+        """Begin a recording; ``fds``: the source's descriptor, if it is one, then the outputs'.
+
+        ``begun``: where it is noted before anybody else can know of it, for whoever is interrupted meanwhile.
+        """
+        self.check_owner()
+        self._count += 1
+        r = Recording(self, self._count)
+        if begun is not None:
+            begun.append(r)
+        self.recordings[r.number] = r
+        self._send({"op": "record", **spec, "recording": r.number}, fds)
         return r
 
     def window(
@@ -258,14 +356,34 @@ class Session:
             raise self._failure or WorkerError("the supervisor did not hand out the ring")
         return Ring.attach(*self._attached)
 
-    def stop(self) -> None:
-        """End the recording under way: its source is stopped, what was captured is drained."""
-        self._send({"op": "stop"})
+    def stop(self, recording: int | None = None, *, why: str = "interrupted") -> None:
+        """End a recording, or all that runs or waits: its source is stopped, what was captured is drained.
+
+        Returns at once; may be called from another thread and from a signal handler. ``why``: "interrupted", or
+        "stopped" where its end here is what was wished for: then it is complete.
+        """
+        self.check_owner()
+        with contextlib.suppress(FastcapError):  # it has ended
+            self._send({"op": "stop", "recording": recording, "why": why})
+
+    def abandon(self) -> None:
+        """Stop what runs, drain, end; wait for none of it. From wherever: nothing refers to this session any more."""
+        if self.foreign:
+            return
+        self._abandoned = True
+        self.stop(why="stopped")
+        with contextlib.suppress(FastcapError):
+            self._send({"op": "close"})
+        if not self._listener.is_alive():  # it was never begun, or has ended
+            self._channel.close()
+            self._process.wait(LEAVE_S)
 
     def leave(self) -> None:
         """End everything at once; the folder stays for recovery."""
         self._send({"op": "leave"})
-        self._process.wait()
+        if not self._process.wait(LEAVE_S):  # it was stopped, or is stuck: its workers end with it
+            self._process.kill()
+            self._process.wait()
 
     def discard(self) -> None:
         """End everything at once and remove the folder: for a recording of which nothing could be recovered."""
@@ -282,10 +400,27 @@ class Session:
 
     def close(self, timeout_s: float | None = None) -> None:
         """Drain, end the workers, remove the folder. Blocks for as long as the destination takes."""
+        self.check_owner()
         if not self._closed:
-            self._send({"op": "close"})
+            with contextlib.suppress(FastcapError):  # it has ended in this moment
+                self._send({"op": "close"})
             self.wait_for(lambda: False, timeout_s)
         if not self._process.wait(10):
             raise WorkerError(f"the supervisor (pid {self._process.pid}) does not end")
         self._listener.join()  # the other end is closed: it has nothing more to hear
         self._channel.close()
+
+
+_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+def _let_go_in_child() -> None:
+    """In a forked child: close its copies of the descriptors, and have no lock that another thread held."""
+    for session in list(_sessions):
+        session._changed = threading.Condition()
+        session._channel.close()
+        session._wakes.close()
+        session._waker.close()
+
+
+os.register_at_fork(after_in_child=_let_go_in_child)

@@ -258,9 +258,11 @@ class Conductor:
 
     # -- ending ----------------------------------------------------------------------------------
 
-    def stop(self, why: str) -> None:
-        """End the recording under way and everything queued."""
-        for spec, fds in self.queue:
+    def stop(self, why: str, only: int | None = None) -> None:
+        """End the recording under way and everything queued, or only one of them."""
+        ending = [(spec, fds) for spec, fds in self.queue if only in (None, spec["recording"])]
+        self.queue = [entry for entry in self.queue if entry not in ending]
+        for spec, fds in ending:
             for fd in fds:
                 os.close(fd)
             self.s.say(
@@ -268,17 +270,20 @@ class Conductor:
                     "op": "failed",
                     "recording": spec["recording"],
                     "error": "SourceError",
-                    "text": "interrupted before it began",
+                    "text": f"{why} before it began",
                 }
             )
-        self.queue.clear()
         r = self.current
-        if r is not None and r.stopped_why is None:
-            r.stopped_why = why
-            if r.state == PREPARING and not r.reading:
-                self.fail(r, "SourceError", "interrupted before the source had started")
-            else:
-                self.end_source(r)
+        if r is None or r.stopped_why is not None or only not in (None, r.id):
+            return
+        if why == "stopped" and r.reading and r.eof is None:
+            self.conclude(r, why)
+            return
+        r.stopped_why = r.source_ended = why
+        if r.state == PREPARING and not r.reading:
+            self.fail(r, "SourceError", f"{why} before the source had started")
+        else:
+            self.end_source(r)
 
     def conclude(self, r: Recording, ended: str) -> None:
         """End a recording here and now, as was asked for: it is complete with the last whole word that has come."""

@@ -274,12 +274,24 @@ class Supervisor:
         elif op == "finish":
             self.conductor.windows.finish(message)
         elif op == "stop":
-            self.conductor.stop("interrupted")
+            self.conductor.stop(message["why"], message["recording"])
         elif op == "close":
             self.closing = True
             self._finish_if_idle()
         elif op == "leave":
             self._leave()
+
+    def watch_user(self, pidfd: int) -> None:
+        """Serve the process behind ``pidfd`` alone, not whoever inherited its end of the socket."""
+
+        def gone() -> None:
+            self.loop.forget(pidfd)
+            os.close(pidfd)
+            if self.controller is not None:
+                self._from_controller()  # what it said before
+            self._controller_gone()
+
+        self.loop.watch(pidfd, gone)
 
     def _controller_gone(self) -> None:
         """Stop the source, drain, finish: the user's process ended."""
@@ -388,6 +400,8 @@ def main() -> None:
         return
     if got is None:
         return
+    for pidfd in got[1]:
+        supervisor.watch_user(pidfd)
     try:
         supervisor.open(got[0])
     except (FastcapError, OSError) as e:
