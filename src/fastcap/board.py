@@ -74,6 +74,9 @@ class Board:
         self._owner = os.getpid()
         self._abandon: weakref.finalize[..., Board] | None = None
 
+    def __reduce__(self) -> Any:
+        raise FastcapError("a board cannot be sent to another process: open it there with fastcap.open()")
+
     def _check_owner(self) -> None:
         if os.getpid() != self._owner:
             raise FastcapError(foreign_text("board", self._owner))

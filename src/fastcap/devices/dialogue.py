@@ -12,12 +12,13 @@ number, or a damaged digit, shows.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 
 from fastcap._messages import shown
 from fastcap.devices.transport import ExchangeLog, Lines
-from fastcap.errors import DeviceError
+from fastcap.errors import DeviceError, foreign_text
 
 __all__ = ["Dialogue"]
 
@@ -57,10 +58,16 @@ class Dialogue:
     ) -> None:
         self._lines, self._log = lines, log
         self._what, self._expected = what, expected_identity
+        self._owner = os.getpid()
         self._timeout_s, self._latest_s, self._quiet_s = timeout_s, latest_s, quiet_s
         self.identity = ""
         self._in_step = False
         self._identities_due = 0
+
+    @property
+    def foreign(self) -> bool:
+        """Whether this process is a forked child of the one whose connection this is."""
+        return os.getpid() != self._owner
 
     def open(self) -> None:
         """Connect and check who answers.
@@ -68,8 +75,10 @@ class Dialogue:
         Raises
         ------
         DeviceError
-            No connection, no answer, or another device.
+            No connection, no answer, or another device; or this is a forked child, and the connection its parent's.
         """
+        if self.foreign:
+            raise DeviceError(foreign_text(self._what, self._owner))
         if self._lines.is_open:
             return
         self._lines.open()
@@ -87,8 +96,9 @@ class Dialogue:
         self.identity = identity
 
     def close(self) -> None:
-        """Disconnect; the next use connects again."""
-        self._lines.close()
+        """Disconnect; the next use connects again. In a forked child nothing happens."""
+        if not self.foreign:
+            self._lines.close()
 
     def tell(self, command: str) -> None:
         """Send a command that is not answered."""

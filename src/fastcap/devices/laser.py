@@ -192,7 +192,9 @@ class Laser(LeftAsChosen):
         return value
 
     def close(self) -> None:
-        """Disconnect and leave the driver as it is. A second call does nothing."""
+        """Disconnect and leave the driver as it is. A second call, or one in a forked child, does nothing."""
+        if self._dialogue.foreign:
+            return
         self._dialogue.close()
         self._log.close()
         if self._emulator is not None:

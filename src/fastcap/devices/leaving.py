@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -20,13 +21,17 @@ class LeftAsChosen:
     Ctrl-C and SIGTERM are held back meanwhile, then delivered. One that comes when the block has ended and
     ``__exit__`` has hardly begun would end that; so signals are watched from the block's beginning on. Outside the
     main thread there is nothing to hold back: signals do not come there.
+
+    A child that is forked within the block leaves nothing: the device is its parent's, which goes on with it.
     """
 
     _watched: dict[int, _Handler]
     _came: list[int]
+    _entered_by: int  # process
 
     def __enter__(self) -> Self:
         self._watched, self._came = {}, []
+        self._entered_by = os.getpid()
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
                 handler = signal.getsignal(number)
@@ -45,6 +50,8 @@ class LeftAsChosen:
         DeviceError
             It could not be brought there.
         """
+        if os.getpid() != self._entered_by:
+            return
         before = self._hold_back()
         try:
             try:

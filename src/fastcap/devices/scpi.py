@@ -104,7 +104,9 @@ class SCPI:
         return self._connected().number(self._get, float("inf"))
 
     def close(self) -> None:
-        """Disconnect; the next use connects again. The instrument stays as it is."""
+        """Disconnect; the next use connects again. The instrument stays as it is. In a forked child nothing happens."""
+        if self._dialogue is not None and self._dialogue.foreign:
+            return
         if self._dialogue is not None:
             self._dialogue.close()
             self._dialogue = None

@@ -96,6 +96,7 @@ class VOA(LeftAsChosen):
             for k in range(RAW_CHANNELS)
         )
         self._leave_at = self._planned_exit(at_exit)
+        self._owner = os.getpid()
         self._log = ExchangeLog(log)
         self._emulator: Any = None
         path = self.port
@@ -148,7 +149,9 @@ class VOA(LeftAsChosen):
         return "\n".join(self._dialogue.listen("HELP"))
 
     def close(self) -> None:
-        """Close the port and leave the device as it is. A second call does nothing."""
+        """Close the port and leave the device as it is. A second call, or one in a forked child, does nothing."""
+        if os.getpid() != self._owner:
+            return
         if hasattr(self, "_dialogue"):
             self._dialogue.close()
         self._log.close()
