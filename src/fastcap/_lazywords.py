@@ -10,7 +10,8 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import NDArray
 
 from fastcap._arrays import new_array
-from fastcap._stored import PIECE_WORDS, FileWords, Stored
+from fastcap._realigned import Realigned
+from fastcap._stored import PIECE_WORDS, FileWords, InMemory, Stored
 from fastcap.errors import StreamFormatError
 from fastcap.units import format_size
 
@@ -22,8 +23,9 @@ COPIED_WORDS = 1 << 27  # 1 GiB
 
 def words_of(stored: Stored, begin: int, end: int) -> Words:
     """Return words ``begin`` to ``end``: an array, or what stands for one where it would be large."""
-    if not isinstance(stored, FileWords) or end - begin <= COPIED_WORDS:
+    if isinstance(stored, InMemory) or end - begin <= COPIED_WORDS:
         return stored.read(begin, end)
+    assert isinstance(stored, FileWords | Realigned)
     return cast("Words", LazyWords(stored, begin, end))
 
 
@@ -43,7 +45,7 @@ class LazyWords(NDArrayOperatorsMixin):
     itemsize = 8
     ndim = 1
 
-    def __init__(self, stored: FileWords, begin: int, end: int) -> None:
+    def __init__(self, stored: FileWords | Realigned, begin: int, end: int) -> None:
         self._stored, self._begin, self._end = stored, begin, end
 
     def __len__(self) -> int:

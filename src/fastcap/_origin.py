@@ -71,12 +71,12 @@ class Origin:
         return tuple(found)
 
 
-def opened(path: str, payload: str | None) -> Origin:
+def opened(path: str, payload: str | None, *, realigned: bool = False) -> Origin:
     """Open a file; see `fastcap.trace.load`."""
-    return Origin(*open_words(path, payload))
+    return Origin(*open_words(path, payload, realigned=realigned))
 
 
-def reopened(path: str, payload: str | None, words: int) -> Origin:
+def reopened(path: str, payload: str | None, words: int, *, realigned: bool = False) -> Origin:
     """Open a file that held ``words`` words when its trace was pickled.
 
     Raises
@@ -84,7 +84,7 @@ def reopened(path: str, payload: str | None, words: int) -> Origin:
     StreamFormatError
         It holds fewer.
     """
-    origin = opened(path, payload)
+    origin = opened(path, payload, realigned=realigned)
     if origin.words < words:
         raise StreamFormatError(f"{path}: holds {origin.words} words, {words} when its trace was sent here")
     return origin

@@ -118,7 +118,7 @@ class FileWords(Stored):
         self.device, self.inode = status.st_dev, status.st_ino
         self.ctime_ns = status.st_ctime_ns
         self.count = max(0, self.file_bytes - offset) // WORD_BYTES
-        self._swapped = swapped
+        self.swapped = swapped
         self._fd = os.dup(fd)
         weakref.finalize(self, os.close, self._fd)
 
@@ -163,7 +163,7 @@ class FileWords(Stored):
             if not got:
                 raise self._shorter()
             left, at = left[got:], at + got
-        if self._swapped:
+        if self.swapped:
             words.byteswap(inplace=True)
 
     def decode(
@@ -195,7 +195,7 @@ class FileWords(Stored):
         while at < end:
             place = self.offset + at * WORD_BYTES
             outs = tuple(None if out is None else out[at - begin :] for out in (phase, radius))
-            given = (self._fd, place, self._swapped, end - at, outs[0], outs[1])
+            given = (self._fd, place, self.swapped, end - at, outs[0], outs[1])
             try:
                 done, *advanced = _decode.decode_file(*given, *state, threads)
             except EOFError as error:

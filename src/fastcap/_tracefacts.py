@@ -45,7 +45,7 @@ class TraceFacts:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """In what file, header and sidecar contradict each other, each in a line; `load` logged them."""
+        """In what file, header and sidecar contradict each other, and byte slips; one line each, logged by `load`."""
         return self._origin.facts.problems
 
     @property

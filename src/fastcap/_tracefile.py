@@ -11,7 +11,8 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from fastcap._stored import FileWords
+from fastcap._realigned import file_slips, realign, told
+from fastcap._stored import FileWords, Stored
 from fastcap.errors import StreamFormatError
 from fastcap.filehead import FileHead, read_head
 from fastcap.payload import AUTO, WORD_BYTES, Layout, check_payload
@@ -30,7 +31,7 @@ class Facts(msgspec.Struct, frozen=True):
     Attributes
     ----------
     problems : tuple of str
-        In what header, sidecar and file contradict each other; each one line.
+        In what header, sidecar and file contradict each other, and byte slips; each one line.
     start_ns : int, optional
         ``start`` in nanoseconds since 1970: exact where a header alone states it, with up to nine digits.
     layout : Layout, optional
@@ -43,6 +44,8 @@ class Facts(msgspec.Struct, frozen=True):
         Rollovers of M before the first word.
     rollovers : Rollovers, optional
         Those within that a V2 file's table tells.
+    realigned : bool
+        Its words were asked for as they were before byte slips.
     """
 
     path: str | None = None
@@ -60,6 +63,7 @@ class Facts(msgspec.Struct, frozen=True):
     usual: bool = True
     wraps: int = 0
     rollovers: Rollovers | None = None
+    realigned: bool = False
 
     @property
     def complete_rollovers(self) -> Rollovers | None:
@@ -67,7 +71,7 @@ class Facts(msgspec.Struct, frozen=True):
         return self.rollovers if self.rollovers is not None and self.rollovers.known is None else None
 
 
-def open_words(path: str, payload: str | None) -> tuple[FileWords, Facts]:
+def open_words(path: str, payload: str | None, *, realigned: bool = False) -> tuple[Stored, Facts]:
     """Open the words of ``path``; see `fastcap.trace.load`.
 
     Raises
@@ -86,7 +90,7 @@ def open_words(path: str, payload: str | None) -> tuple[FileWords, Facts]:
             raise StreamFormatError(f"{path}: not a regular file; name a .bin file")
         sidecar = load_sidecar(path) if os.path.lexists(sidecar_path(path)) else None
         with open(path, "rb") as file:
-            return _opened(path, file, sidecar, payload)
+            return _opened(path, file, sidecar, payload, realigned=realigned)
     except FileNotFoundError as error:
         raise StreamFormatError(f"{path}: cannot be opened: {error.strerror}; {_instead(path)}") from error
     except OSError as error:
@@ -103,7 +107,9 @@ def _instead(path: str) -> str:
     return f"its capture has ended: name {whole}" if os.path.exists(whole) else "name a .bin file"
 
 
-def _opened(path: str, file: BinaryIO, sidecar: _Sidecar, payload: str) -> tuple[FileWords, Facts]:
+def _opened(
+    path: str, file: BinaryIO, sidecar: _Sidecar, payload: str, *, realigned: bool
+) -> tuple[Stored, Facts]:
     try:
         head = read_head(file, payload, sidecar)
     except StreamFormatError as error:
@@ -140,7 +146,26 @@ def _opened(path: str, file: BinaryIO, sidecar: _Sidecar, payload: str) -> tuple
         wraps=-v2.m_offset if v2 else 0,
         rollovers=rollovers,
     )
-    return stored, facts
+    return _with_slips(stored, facts, file.fileno(), report or None, realigned=realigned)
+
+
+def _with_slips(
+    stored: FileWords, facts: Facts, fd: int, report: dict[str, Any] | None, *, realigned: bool
+) -> tuple[Stored, Facts]:
+    """Look for byte slips, and put the words behind them together if that is asked for."""
+    try:
+        slips = [] if stored.swapped else file_slips(fd, stored.offset, stored.count, report)
+    except OSError as error:
+        slip_problems = [f"{stored.path}: cannot be read in some places: {error.strerror}"]
+        return stored, msgspec.structs.replace(facts, problems=(*facts.problems, *slip_problems))
+    problems = (*facts.problems, *told(stored.path, slips, report, realigned=realigned))
+    if not realigned:
+        return stored, msgspec.structs.replace(facts, problems=problems)
+    words, gaps = realign(stored, fd, slips, report)
+    usual, rollovers = (facts.usual, facts.rollovers) if words is stored else (False, None)
+    return words, msgspec.structs.replace(
+        facts, problems=problems, gaps=tuple(gaps), usual=usual, rollovers=rollovers, realigned=True
+    )
 
 
 def _v2_facts(

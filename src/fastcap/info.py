@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fastcap._indexfile import index_state
+from fastcap._realigned import file_slips
 from fastcap.errors import StreamFormatError
 from fastcap.filehead import FileHead, read_head
 from fastcap.payload import AUTO, NO_HEADER, Layout, check_payload
@@ -19,10 +20,11 @@ from fastcap.v2header import V2Header
 
 _SHOWN = 8  # gaps and stalls in a listing
 _LONGEST_LINE = 200
+_PLACES = 64  # of the data, at which byte slips are looked for
 
 
 def file_info(path: str | os.PathLike[str], *, payload: str = AUTO) -> dict[str, Any]:
-    """Return what is known of a file without reading its data; ``payload`` as for `fastcap.load`.
+    """Return what is known of a file, of whose data only some places are read; ``payload`` as for `fastcap.load`.
 
     Keys whose value is not known are None; those from ``complete`` on are known from the sidecar only.
     ``sidecar_problem`` and ``index_problem`` say why one that is there could not be used.
@@ -65,9 +67,24 @@ def file_info(path: str | os.PathLike[str], *, payload: str = AUTO) -> dict[str,
         "sidecar": sidecar_path(path) if sidecar else None,
         "sidecar_problem": problem,
         **_v2_facts(header, path, words, captured=sidecar is not None),
+        "slips": _slips(path, head, words, report or None),
         **index_state(path, status, begin),
         **_from_report(report, core, gaps),
     }
+
+
+def _slips(
+    path: Path, head: FileHead, words: int, report: dict[str, Any] | None
+) -> list[dict[str, Any]] | None:
+    """Return the byte slips in a file; None where its data cannot be looked at for them."""
+    if head.swapped:
+        return None
+    try:
+        with path.open("rb") as file:
+            slips = file_slips(file.fileno(), head.begin, words, report, places=_PLACES)
+    except OSError:
+        return None
+    return [{"after_word": s.word, "bytes": s.bytes, "within_words": [s.low, s.high]} for s in slips]
 
 
 def _v2_facts(header: Header | None, path: Path, words: int, *, captured: bool) -> dict[str, Any]:
@@ -158,6 +175,7 @@ def format_info(info: dict[str, Any]) -> str:
     why_none = info["header_problem"] or "not asked for"
     rows += [("header", _cut(line)) for line in info["header"] or [f"none: {why_none}"]]
     rows += [("warning", warning) for warning in info["warnings"]]
+    rows += _some("slip", [_slip(slip) for slip in info["slips"] or []])
     rows += [("problem", problem) for problem in info["problems"]]
     rows += _sidecar_rows(info) if info["sidecar"] else [("sidecar", info["sidecar_problem"] or "none")]
     if info["preamble"]:
@@ -209,6 +227,14 @@ def _board(board: dict[str, Any] | None) -> str:
         return "; by the board: not known"
     detectable = (board or {}).get("detectable_words")
     return f"; by the board: about {estimated:,}" + (f" (seen from {detectable:,} on)" if detectable else "")
+
+
+def _slip(slip: dict[str, Any]) -> str:
+    low, high = slip["within_words"]
+    size = f"{slip['bytes']} byte{'s' if slip['bytes'] > 1 else ''}"
+    return (
+        f"{size} lost about word {slip['after_word']:,} ({low:,} to {high:,}): the words behind are garbage"
+    )
 
 
 def _some(label: str, values: list[str]) -> list[tuple[str, str]]:

@@ -102,7 +102,7 @@ class Trace(TraceFacts):
             return _from_memory, (words, facts, self._begin, self._end, self._first, self._last)
         name = os.path.abspath(facts.path)
         window = (self._begin, self._end, self._first, self._last)
-        return _from_file, (name, facts.payload, self._origin.words, *window)
+        return _from_file, (name, facts.payload, self._origin.words, facts.realigned, *window)
 
     # -- windows ---------------------------------------------------------------------------------
 
@@ -314,12 +314,12 @@ def _from_memory(words: Words, facts: Facts, *window: int) -> Trace:
     return Trace(Origin(InMemory(words), facts), *window)
 
 
-def _from_file(path: str, payload: str, words: int, *window: int) -> Trace:
-    return Trace(reopened(path, payload, words), *window)
+def _from_file(path: str, payload: str, words: int, realigned: bool, *window: int) -> Trace:
+    return Trace(reopened(path, payload, words, realigned=realigned), *window)
 
 
-def load(path: str | bytes | os.PathLike[str], *, payload: str = "auto") -> Trace:
-    """Open a recorded file; nothing but its header is read, so this is quick whatever its size.
+def load(path: str | bytes | os.PathLike[str], *, payload: str = "auto", realign: bool = False) -> Trace:
+    """Open a recorded file; its header is read and a few places of its data, so this is quick whatever its size.
 
     Parameters
     ----------
@@ -329,6 +329,9 @@ def load(path: str | bytes | os.PathLike[str], *, payload: str = "auto") -> Trac
     payload : {"auto", "8n", "8n+8", "none"}
         Where data begin (see `fastcap.payload`): "none": with the file; "auto": where the sidecar says, else where the
         header's text does. Odd bytes at the file's end are ignored.
+    realign : bool
+        Of a file with byte slips (see `fastcap.slips`), give the words behind each where they were, and a gap for
+        the word that it damaged. Without this its words are those that stand there, garbage behind the first slip.
 
     Raises
     ------
@@ -341,9 +344,9 @@ def load(path: str | bytes | os.PathLike[str], *, payload: str = "auto") -> Trac
     Notes
     -----
     A file that is truncated, or contradicts its sidecar in a way that leaves its words as they are, is
-    opened; `Trace.problems` says so, and so does a logged warning.
+    opened; `Trace.problems` says so, and so does a logged warning. So it does of byte slips.
     """
-    origin = opened(os.fsdecode(path), payload)
+    origin = opened(os.fsdecode(path), payload, realigned=realign)
     if origin.facts.problems:
         from logging import getLogger
 

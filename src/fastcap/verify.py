@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from fastcap._content import Content
+from fastcap._realigned import file_slips, told
 from fastcap.errors import StreamFormatError
 from fastcap.filehead import read_head
 from fastcap.info import file_info, format_info
@@ -17,6 +18,8 @@ from fastcap.pagecache import evict as evict_pages
 from fastcap.payload import AUTO, check_payload
 from fastcap.sidecar import WORD_BYTES, exact_gaps, load_sidecar, sidecar_path
 from fastcap.v2header import V2Header, is_v2
+
+_PLACES = 64  # of the data, at which byte slips are looked for
 
 __all__ = ["Verdict", "file_info", "format_info", "format_verdict", "verify_file"]
 
@@ -145,6 +148,7 @@ def _compare(
     remarks = _remarks(report)
     begin, doubt = _begin(fd, sidecar, payload)
     remarks += [doubt] if doubt else []
+    remarks += _slips(name, fd, begin, size, report)
     compared = ["size", "ledger"]
     checksum = report["checksum"] or {"algorithm": "none", "value": None}
     content = None
@@ -205,6 +209,13 @@ def _size_statement(size: int, expected: int, prefix_is_whole: bool | None) -> s
     }
     grown = f"grown: {size} bytes, {size - expected} more than the {expected} that were captured"
     return f"{grown}; {rest[prefix_is_whole]}".removesuffix("; ")
+
+
+def _slips(name: str, fd: int, begin: int, size: int, report: dict[str, Any]) -> list[str]:
+    """Return what is to be said of byte slips: the file is as it was captured, its words are not."""
+    words = max(0, size - begin) // WORD_BYTES
+    found = told(name, file_slips(fd, begin, words, report, places=_PLACES), report, realigned=False)
+    return [line.removeprefix(f"{name}: ") for line in found]
 
 
 def _remarks(report: dict[str, Any]) -> list[str]:
