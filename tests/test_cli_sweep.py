@@ -132,12 +132,19 @@ def test_errors_point_at_the_key(cli, place, change, message):
 
 def test_dry_run_looks_the_analysis_up(clean_cli, place):
     edited(place, ("mine:analyse", "mine:analsye"))
+    told = clean_cli("sweep", "plan.toml", "--dry-run", cwd=place)
+
+    assert told.status == 2
+    assert "has no 'analsye'; did you mean 'analyse'?" in told.error
+
+
+def test_dry_run_with_a_problem_ends_as_the_sweep_would(clean_cli, place):
+    (place / "mine.py").write_text("import not_there\n" + (place / "mine.py").read_text())
     told = clean_cli("sweep", "plan.toml", "--dry-run", "--json", cwd=place)
 
-    assert told.status == 0
+    assert told.status == 1
     (problem,) = told.json["problems"]
-    assert problem.startswith("analysis mine:analsye: ")
-    assert "there is no 'analsye' in" in problem
+    assert problem.startswith("analysis mine:analyse: ModuleNotFoundError")
 
 
 @pytest.mark.parametrize(

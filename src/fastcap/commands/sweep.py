@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastcap.cli import COMPLETE, LOSSES
+from fastcap.cli import COMPLETE, FAILED, LOSSES
 from fastcap.commands.root import debug_option, json_option
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _run(path: str, resume: bool, extend: bool, dry_run: bool, as_json: bool) ->
             click.echo(found, err=as_json)
             if as_json:
                 click.echo(json.dumps(found.to_dict()))
-            return COMPLETE
+            return FAILED if found.problems else COMPLETE
         for problem in found.problems:
             click.echo(f"warning: {problem}", err=True)
         _keep(plan.path, Path(plan.folder), resume=resume, extend=extend)

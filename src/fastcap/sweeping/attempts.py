@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, deque
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -32,7 +33,8 @@ class Attempts:
         self._store, self._retries, self._when = store, retries, when
         self._failed: Counter[Shot] = Counter()
         self._in_a_row = 0
-        self._taken = _taken(folder)
+        self._there = set(os.listdir(folder))
+        self._taken = _taken(self._there)
         self.todo = deque(shot for shot in store.order if not store.is_done(shot))
 
     def number(self, shot: Shot) -> int:
@@ -41,6 +43,10 @@ class Attempts:
         number = max(self._store.attempts(shot), self._taken.get(base, 0)) + 1
         self._taken[base] = number
         return number
+
+    def is_taken(self, stem: str) -> bool:
+        """Tell whether there was a file of this name when the sweep began."""
+        return any(f"{stem}{ending}" in self._there for ending in (".bin", ".bin.part", ".sigmf-meta"))
 
     def failed(self, shot: Shot, reason: str) -> bool:
         """Note that a recording failed; return whether it will be tried again.
@@ -66,10 +72,10 @@ class Attempts:
         self._in_a_row = 0
 
 
-def _taken(folder: Path) -> dict[str, int]:
-    """Return the highest number of every name in a folder."""
+def _taken(names: Iterable[str]) -> dict[str, int]:
+    """Return the highest number of every name."""
     highest: dict[str, int] = {}
-    for name in os.listdir(folder):
+    for name in names:
         match = _NUMBERED.match(name)
         if match:
             highest[match[1]] = max(highest.get(match[1], 0), int(match[2]))

@@ -99,17 +99,19 @@ class Gapless(Recorder):
         self._lasts = {key: record.pop(key) for key in ("length", "samples") if key in record}
         self._options = record
 
-    def prepare(self, shot: Shot, stem: str, meta: Mapping[str, str]) -> None:
-        """Have a run under way that the window fits into; blocks while there is no room for it."""
+    def prepare(self, shot: Shot, name: Callable[[], str], meta: Mapping[str, str]) -> str:
+        """Have a run under way that the window fits into, and return its name; blocks while there is no room for it."""
+        stem = name()
         self._next = (shot, stem, meta)
         if stem in self._asked:
-            return
+            return stem
         if self._run is not None and self._crowded():
             self._say("the destination is behind: the run is ended, another begins when there is room")
             self.rest()
         if self._run is None or self._run.sampled or self._run.over:
             self.rest()
             self._start()
+        return stem
 
     def _crowded(self) -> bool:
         assert self.session is not None

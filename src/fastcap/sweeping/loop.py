@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from fastcap.errors import FastcapError, SweepError
@@ -19,6 +20,7 @@ from fastcap.sweeping.axis import Axis
 from fastcap.sweeping.drive import Drive
 from fastcap.sweeping.finish import Failure, Finisher, Sampled
 from fastcap.sweeping.journal import Journal
+from fastcap.sweeping.names import Names
 from fastcap.sweeping.order import Shot
 from fastcap.sweeping.recorder import Recorded, Recorder
 from fastcap.sweeping.store import Store
@@ -45,11 +47,11 @@ class Loop:
 
     def __init__(
         self, axes: Sequence[Axis], *, store: Store, journal: Journal, finisher: Finisher, attempts: Attempts,
-        teller: Teller, recorder: Callable[[Loop], Recorder], readings: Mapping[str, Callable[[], Any]],
+        teller: Teller, names: Names, recorder: Callable[[Loop], Recorder], readings: Mapping[str, Callable[[], Any]],
         stop_when: StopWhen | None,
     ) -> None:  # fmt: skip
         self._store, self._journal, self._finisher = store, journal, finisher
-        self._attempts, self._tell = attempts, teller
+        self._attempts, self._tell, self._names = attempts, teller, names
         self._readings, self._stop_when = readings, stop_when
         self._order = store.order
         self._drive = Drive(axes, self._order)
@@ -119,14 +121,21 @@ class Loop:
     def _number(self, shot: Shot) -> int:
         """Return the attempt's number: the one it was prepared with, if that still holds."""
         number = self._numbers.pop(shot, None)
-        if number is not None and self._recorder.expects(self._order.stem(shot, number)):
+        if number is not None and self._recorder.expects(self._stem(shot, number)):
             return number
-        return self._attempts.number(shot)
+        number = self._attempts.number(shot)
+        while self._names.templated and self._attempts.is_taken(self._stem(shot, number)):
+            number = self._attempts.number(shot)
+        return number
+
+    def _stem(self, shot: Shot, number: int) -> str:
+        return self._names.stem(shot, number, datetime.now().astimezone())
 
     def _record(self, shot: Shot, number: int) -> tuple[Recorded, dict[str, Any]]:
         """Record one point; return when it is sampled."""
-        stem, readback = self._order.stem(shot, number), self._readback()
-        self._recorder.prepare(shot, stem, self._meta(shot, number, readback))
+        readback = self._readback()
+        meta = self._meta(shot, number, readback)
+        stem = self._recorder.prepare(shot, partial(self._stem, shot, number), meta)
         entry = self._journal.append(
             "begin", key=self._order.key(shot), attempt=number, file=f"{stem}.bin", at=_now()
         )
@@ -158,7 +167,7 @@ class Loop:
                 return
             number = self._number(after)
             self._numbers[after] = number
-            yield self._order.stem(after, number), self._meta(after, number, self._readback())
+            yield self._stem(after, number), self._meta(after, number, self._readback())
 
     def _meta(self, shot: Shot, number: int, readback: Mapping[str, float | None]) -> dict[str, str]:
         """Return what the sidecar holds of the point."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import msgspec
@@ -20,6 +21,7 @@ from fastcap.sweeping.axis import Legs, legs_of
 from fastcap.sweeping.plan import AxisPlan, Plan, differences
 
 _NAME_CHARS, _STEM_CHARS = 24, 180  # of an axis, and of all, in a file's name
+_DIGITS = 12  # to which values count
 _SIGNS = {1: "up", -1: "down"}
 
 
@@ -42,6 +44,11 @@ class Order:
         self.plan = plan
         self.legs: tuple[Legs, ...] = tuple(legs_of(axis.values) for axis in plan.axes)
         self._ids = [_ids(axis, legs) for axis, legs in zip(plan.axes, self.legs, strict=True)]
+        self._texts = [short_numbers(axis.values) for axis in plan.axes]
+        self._short = [
+            _ids(axis, legs, texts)
+            for axis, legs, texts in zip(plan.axes, self.legs, self._texts, strict=True)
+        ]
 
     def __len__(self) -> int:
         count = self.plan.repeats
@@ -76,11 +83,19 @@ class Order:
 
     def stem(self, shot: Shot, attempt: int) -> str:
         """Return the file's name without its ending: ``volt_1.25_up_r1_a1``."""
-        places = zip(self.plan.axes, self._ids, shot.index, strict=True)
+        return f"{self.point(shot)}_a{attempt}"
+
+    def point(self, shot: Shot) -> str:
+        """Return what a recording's names begin with, whatever the attempt: ``volt_1.25_up_r1``."""
+        places = zip(self.plan.axes, self._short, shot.index, strict=True)
         base = _cleaned("_".join(f"{axis.name[:_NAME_CHARS]}_{ids[k]}" for axis, ids, k in places))
         if len(base) > _STEM_CHARS:
             base = f"{base[:_STEM_CHARS]}-{hashlib.blake2b(base.encode(), digest_size=4).hexdigest()}"
-        return f"{base}_r{shot.repeat + 1}_a{attempt}"
+        return f"{base}_r{shot.repeat + 1}"
+
+    def texts(self, shot: Shot) -> tuple[str, ...]:
+        """Return the value of each axis as it stands in names: short, and no two different ones alike."""
+        return tuple(texts[k] for texts, k in zip(self._texts, shot.index, strict=True))
 
     def label(self, shot: Shot) -> str:
         """Return a recording for people: ``volt 1.25 V up, repeat 1/5``."""
@@ -93,12 +108,33 @@ def _cleaned(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9.+_-]", "-", text).lstrip(".-_") or "point"
 
 
-def _ids(axis: AxisPlan, legs: Legs) -> list[str]:
+def short_numbers(values: Sequence[float]) -> list[str]:
+    """Return each value with as few digits as tell all apart: ``0.444`` for 4/9.
+
+    Three significant digits at least, and all before the decimal point; what six can say exactly is exact.
+    """
+    full = [f"{value + 0.0:.{_DIGITS}g}" for value in values]
+    exact = [float(f"{float(text):.6g}") == float(text) for text in full]
+    for digits in range(3, _DIGITS):
+        short = [_rounded(float(text), digits) for text in full]
+        told = all(float(a) == float(b) for a, b, whole in zip(short, full, exact, strict=True) if whole)
+        if told and len(set(short)) == len(set(full)):
+            return short
+    return full
+
+
+def _rounded(value: float, digits: int) -> str:
+    before_point = math.floor(math.log10(abs(value))) + 1 if 1 <= abs(value) < 10**_DIGITS else 0
+    return f"{value:.{max(digits, before_point)}g}"
+
+
+def _ids(axis: AxisPlan, legs: Legs, texts: Sequence[str] | None = None) -> list[str]:
     """Return each value's own text: digits, direction, and a number where both come again."""
     seen: Counter[str] = Counter()
     ids = []
-    for value, direction in zip(axis.values, legs.directions, strict=True):
-        text = f"{value + 0.0:.12g}_{_SIGNS[direction]}"
+    digits = texts or [f"{value + 0.0:.{_DIGITS}g}" for value in axis.values]
+    for number, direction in zip(digits, legs.directions, strict=True):
+        text = f"{number}_{_SIGNS[direction]}"
         seen[text] += 1
         ids.append(text if seen[text] == 1 else f"{text}_{seen[text]}")
     return ids

@@ -62,6 +62,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         None  # gapless: how long a word may wait in the board; None: a run for each recording
     )
 
+    name: str | None = None  # a template of the files' names: see `fastcap.sweeping.names`
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Lengths of the axes, then the repeats."""
@@ -75,6 +77,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 def plan_of(
     axes: Sequence[Axis], *, repeats: int, record: Any, source: str, analyse: Analyse,
     readings: Mapping[str, Any], meta: Mapping[str, Any], gapless: bool = False, fifo: Any = FIFO,
+    name: str | None = None,
 ) -> Plan:  # fmt: skip
     """Return the plan of a sweep.
 
@@ -99,6 +102,7 @@ def plan_of(
         readings=tuple(readings),
         meta={str(key): str(value) for key, value in meta.items()},
         fifo_s=_fifo_s(fifo) if gapless else None,
+        name=name,
     )
 
 
@@ -194,7 +198,7 @@ def differences(old: Plan, new: Plan) -> list[str]:
             if getattr(a, field) != getattr(b, field)
         ]
         lines += _value_changes(a, b)
-    for field in ("repeats", "record", "source", "readings", "meta", "fifo_s"):
+    for field in ("repeats", "record", "source", "readings", "meta", "fifo_s", "name"):
         one, other = getattr(old, field), getattr(new, field)
         if one != other:
             lines.append(f"{field}: {shown(one)} -> {shown(other)}")

@@ -19,6 +19,7 @@ settle = "2s"
 [record]
 length = "15s"
 repeats = 5
+name = "{time}_volt_{volt}V"             # of the files; default: {point} and the attempt
 
 [analysis]
 function = "module:function"
@@ -68,6 +69,7 @@ _KEYS: dict[str, dict[str, check.Check]] = {
         "payload": check.one_of(*PAYLOADS), "source_timeout": check.at_least_0(parse_duration_s),
         "repeats": check.whole(1), "retries": check.whole(0), "retry": check.one_of("now", "end"),
         "verify": check.one_of("size", "read"), "gapless": check.switch, "fifo": check.at_least_0(parse_duration_s),
+        "name": check.text,
     },
     "analysis": {"function": check.function},
 }  # fmt: skip
@@ -76,7 +78,7 @@ _AXIS_KEYS: dict[str, check.Check] = {
     "limits": check.numbers(2, 2), "values": check.numbers(), "updown": check.numbers(3, 3),
     "linspace": check.numbers(3, 3),
 }  # fmt: skip
-_LOOP_KEYS = ("repeats", "retries", "retry", "verify", "gapless", "fifo")
+_LOOP_KEYS = ("repeats", "retries", "retry", "verify", "gapless", "fifo", "name")
 
 
 class PlanFile(msgspec.Struct, frozen=True):

@@ -62,11 +62,14 @@ class Recorder:
     def _wait_for_room(self) -> None:
         self._room.wait(self.session, bytes_of(self._message), self._waiting)
 
-    def prepare(self, shot: Shot, stem: str, meta: Mapping[str, str]) -> None:
-        """Have everything ready for a recording; blocks while there is no room for it."""
+    def prepare(self, shot: Shot, name: Callable[[], str], meta: Mapping[str, str]) -> str:
+        """Have everything ready for a recording, and return its name; blocks while there is no room for it.
+
+        ``name`` makes that, without ending; with the time in it, it is asked again when there is room.
+        """
         board = self._board
         self._message, self._fds = spec.recording(
-            board.source, **{"payload": board.payload, **self._plan.record}, to=os.fspath(self._folder), name=stem,
+            board.source, **{"payload": board.payload, **self._plan.record}, to=os.fspath(self._folder), name=name(),
             meta=dict(meta), analyse=self._analyse, ring_bytes=board.ring_bytes(),
         )  # fmt: skip
         self._message["gather_s"] = GATHER_S
@@ -75,6 +78,9 @@ class Recorder:
                 0.0  # the destination has taken a file: the source need not wait
             )
         self._wait_for_room()
+        stem = name()
+        self._message["sink"]["names"]["base"] = stem
+        return stem
 
     def begin(self) -> Recorded:
         """Begin what was prepared."""

@@ -30,6 +30,7 @@ from fastcap.sweeping.finish import Finisher, Verify
 from fastcap.sweeping.gapless import Gapless
 from fastcap.sweeping.journal import Journal, read_journal
 from fastcap.sweeping.loop import Loop, StopWhen
+from fastcap.sweeping.names import Names
 from fastcap.sweeping.order import Order, check_extension
 from fastcap.sweeping.plan import (
     FIFO,
@@ -80,6 +81,7 @@ def sweep(  # type: ignore[misc]  # the options are spelled out here only
     verify: Verify = "size",
     gapless: bool = False,
     fifo: str | float = FIFO,
+    name: str | None = None,
     dry_run: bool = False,
     progress: bool = True,
 ) -> Results | DryRun:
@@ -127,6 +129,9 @@ def sweep(  # type: ignore[misc]  # the options are spelled out here only
     fifo : str or number
         With ``gapless``: how long a word may wait in the board before it is read, at most. A window begins with
         the first word read no earlier than that after the point has settled.
+    name : str, optional
+        What files are called, without ending: text with ``{time}``, ``{point}``, ``{repeat}``, and ``{KEY}`` for an
+        axis' value, or something in ``meta`` or in the board's details. See `fastcap.sweeping.names`.
     dry_run : bool
         Only say what would be done.
     progress : bool
@@ -148,13 +153,14 @@ def sweep(  # type: ignore[misc]  # the options are spelled out here only
     _check_options(retries, retry, verify, gapless)
     plan = plan_of(
         axes, repeats=repeats, record=record, source=_source_text(board), analyse=analyse,
-        readings=readings or {}, meta=meta or {}, gapless=gapless, fifo=fifo,
+        readings=readings or {}, meta=meta or {}, gapless=gapless, fifo=fifo, name=name,
     )  # fmt: skip
     if save is None:
         raise ConfigError("the sweep has no folder; give save='/mnt/nas/voa'")
     folder = Path(os.path.abspath(save))
     before = _plan_before(folder, plan, resume=resume or extend, extend=extend)
     order = Order(plan)
+    names = Names(order, board.source.details)
     if dry_run:
         return _dry_run(board, order, Store(order, read_journal(folder)), folder, _analyst(plan, analyse))
     if before is None:
@@ -180,7 +186,7 @@ def sweep(  # type: ignore[misc]  # the options are spelled out here only
 
         loop = Loop(
             axes, store=store, journal=journal, finisher=finisher, recorder=recorder,
-            attempts=Attempts(store, folder, retries=retries, when=retry), teller=teller,
+            attempts=Attempts(store, folder, retries=retries, when=retry), teller=teller, names=names,
             readings=readings or {}, stop_when=stop_when,
         )  # fmt: skip
         return _run(loop, finisher, journal, store, folder, teller)
