@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from setting import Figure, figure, holds
 
+import fastcap as fc
 from fastcap import _decode
 from fastcap._decode import IndexBuilder
 from fastcap.words import encode, phase_radius
@@ -81,6 +83,34 @@ def decode(rounds: int) -> Iterator[Figure]:
     yield figure("decode: index pass", round(middle["index"] * 8e6 / 1e9, 2), "GB/s", least=2,
                  detail=f"{min(rates['index']) * 8e-3:.3g} to {max(rates['index']) * 8e-3:.3g}")  # fmt: skip
     yield holds("decode: phase and radius as numpy's", _is_right(words), "2**24 words, to 1e-12")
+    yield from _of_a_file(words, rounds)
+
+
+def _of_a_file(words: Words, rounds: int) -> Iterator[Figure]:
+    """Time what a user calls: `load` of a file in tmpfs each time; the quickest of all rounds, numpy's among them."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        path = os.path.join(folder, "words.bin")
+        words.tofile(path)
+
+        def load() -> fc.Trace:
+            return fc.load(path, payload="none")
+
+        ways: dict[str, Callable[[], Any]] = {
+            "numpy": lambda: by_numpy(words),
+            "phase and radius": lambda: (load().phase(), load().radius()),
+            "polar": lambda: load().polar(),
+        }
+        took: dict[str, list[float]] = {name: [] for name in ways}
+        for _ in range(rounds):
+            for name, way in ways.items():
+                took[name].append(_wall(way))
+        equal = all(map(np.array_equal, load().polar(), phase_radius(words)))
+    best = {name: min(each) for name, each in took.items()}
+    for name, least in (("phase and radius", 12), ("polar", 16)):
+        detail = f"{best[name] * 1e3:.1f} and {best['numpy'] * 1e3:.1f} ms, the quickest of {rounds}"
+        ratio = round(best["numpy"] / best[name], 1)
+        yield figure(f"decode: fc.load, {name} / numpy", ratio, "", least=least, detail=detail)
+    yield holds("decode: of a file as of an array", equal, "2**24 words, to the last bit")
 
 
 def _wall(way: Callable[[], Any]) -> float:

@@ -68,6 +68,12 @@ class ArrivedBlock:
         """Return the phase in turns, unwrapped from the recording's first word, into ``out`` if given."""
         return fw.phase(self.words, out, copy.copy(self._carry))
 
+    def polar(
+        self, phase_out: Floats | None = None, radius_out: Floats | None = None
+    ) -> tuple[Floats, Floats]:
+        """Return `phase` and `radius` in one pass."""
+        return fw.phase_radius(self.words, phase_out, radius_out, copy.copy(self._carry))
+
 
 class Blocks:
     """The blocks of a running recording, in order; iterate once.

@@ -104,6 +104,12 @@ class Block:
         """
         return words.phase(self.words, out, self._stream.carry)
 
+    def polar(
+        self, phase_out: Floats | None = None, radius_out: Floats | None = None
+    ) -> tuple[Floats, Floats]:
+        """Return `phase` and `radius` in one pass; of rollovers the same holds as for `phase`."""
+        return words.phase_radius(self.words, phase_out, radius_out, self._stream.carry)
+
     def copy(self) -> Words:
         """Return the words as an array of their own.
 
