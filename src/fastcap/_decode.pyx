@@ -213,6 +213,8 @@ cdef class IndexBuilder:
     ----------
     state : bytes
         That of the builder before, if this one goes on; without it, data begin.
+    wraps : int
+        Rollovers before they do.
 
     Attributes
     ----------
@@ -228,9 +230,9 @@ cdef class IndexBuilder:
     cdef fc_rows rows
     cdef bytearray done
 
-    def __cinit__(self, bytes state=b""):
+    def __cinit__(self, bytes state=b"", int64_t wraps=0):
         self.done = bytearray()
-        fc_rows_begin(&self.rows, 0, FC_NO_M)
+        fc_rows_begin(&self.rows, wraps, FC_NO_M)
         if state:
             if len(state) == sizeof(fc_rows):
                 memcpy(&self.rows, PyBytes_AsString(state), sizeof(fc_rows))

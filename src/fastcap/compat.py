@@ -328,8 +328,10 @@ def _v2_in_memory(source: IO[bytes], raw: bytes) -> Trace:
         header=header,
         rate=header.sample_rate_hz,
         start=header.start,
+        start_ns=header.start_ns,
         meta=header.meta,
-        wraps=-header.m_offset,
+        layout=header.layout,
+        wraps=header.wraps,
     )
     return Trace(Origin(InMemory(words), facts), 0, count)
 

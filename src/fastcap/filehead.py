@@ -16,6 +16,7 @@ from fastcap.payload import (
     AUTO,
     NO_HEADER,
     ONLY_BINARY,
+    V2_LAYOUT,
     WITHOUT_HEADER,
     WORD_BYTES,
     Layout,
@@ -25,7 +26,7 @@ from fastcap.payload import (
     layout_of_size,
 )
 from fastcap.stream import Header, parse_found_header
-from fastcap.v2header import V2_LAYOUT, is_v2, parse_v2_header, read_v2_header, v2_byte_order, v2_extent
+from fastcap.v2header import is_v2, parse_v2_header, read_v2_header, v2_byte_order, v2_extent
 
 __all__ = ["FileHead", "read_head"]
 

@@ -180,6 +180,8 @@ class Stream:
                     StreamFormatError
                 ):  # the report says so; the words are good all the same
                     self.header = parse_whole_header(event.payload) if event.payload else None
+                if self.header is not None:
+                    self.carry.wraps = self.header.wraps
             elif event.kind == events.GAP:
                 self._gaps.append(event)
             elif event.kind == events.END:

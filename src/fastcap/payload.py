@@ -40,6 +40,8 @@ MAX_HEADER_BYTES = WORD_BYTES * (0xFFFF + 1)  # without text before it
 LOOK_BYTES = (
     PREAMBLE_BYTES + MAX_HEADER_BYTES + WORD_BYTES
 )  # so much tells where data begin, whatever there is
+V2_MAGIC = b"VHFV2BIN"
+V2_LAYOUT = "v2"
 AUTO, NO_HEADER = "auto", "none"
 LAYOUTS = ("8n", "8n+8")
 PAYLOADS = (AUTO, *LAYOUTS, NO_HEADER)
@@ -70,7 +72,8 @@ class Layout(msgspec.Struct, frozen=True):
         "text": the header's text says so; "default": it cannot be told, and 8n is the rule; "option": whoever
         asked said so; "source": the configuration or URL says that there is no header; "sidecar": the file's
         sidecar says so; "magic": its first bytes say so; "no magic": the stream does not begin with a magic
-        word, so it has no header; "torn": it ended within its header, so nothing of it is one.
+        word, so it has no header; "torn": it ended within its header, so nothing of it is one; "too large":
+        the ring does not hold its header, so it is taken for data.
     preamble_bytes : int
         Text before the magic word.
     header_bytes : int
@@ -130,6 +133,8 @@ def find_layout(head: bytes, payload: str = AUTO, *, final: bool = False) -> Lay
     """
     if payload == NO_HEADER:
         return Layout(NO_HEADER, "option")
+    if payload == AUTO and head[: len(V2_MAGIC)] == V2_MAGIC:
+        return _find_v2(head, final)
     at = _find_magic(head, final)
     if at < 0:
         return -at
@@ -167,6 +172,9 @@ def layout_of_size(head: bytes, size: int, known_by: str | None = None) -> Layou
     """
     if size == 0:
         return Layout(NO_HEADER, known_by or "no magic")
+    if head[: len(V2_MAGIC)] == V2_MAGIC:
+        found = _find_v2(head, final=True)
+        return found if isinstance(found, Layout) and found.header_bytes == size else None
     at = _find_magic(head, final=True)
     end = at + WORD_BYTES * int.from_bytes(head[at : at + 2], "little")
     if end == at or size not in (end, end + WORD_BYTES):
@@ -174,6 +182,18 @@ def layout_of_size(head: bytes, size: int, known_by: str | None = None) -> Layou
     text = bytes(head[at + WORD_BYTES : end])
     told = size > end or b"\0" in text or _is_whole(text)
     return Layout(LAYOUTS[size > end], known_by or ("text" if told else "default"), at, size)
+
+
+def _find_v2(head: bytes, final: bool) -> Layout | int:
+    """Tell where the data of a V2 stream begin: as soon as its JSON is there, its table of rollovers or not."""
+    from fastcap.v2header import v2_extent
+
+    wanted, known = v2_extent(head)
+    if known:
+        return Layout(V2_LAYOUT, "magic", 0, wanted)
+    if final:
+        raise TornHeaderError(f"V2 header is torn: {len(head)} of {wanted} bytes are there")
+    return wanted
 
 
 def _find_magic(head: bytes, final: bool) -> int:

@@ -2,6 +2,7 @@
 
 A table is an index: it gives the phase of any window without the words before it. It is believed where it has
 room left, its entries are in order and within the file, and M steps where some of them, all over the file, say so.
+One without any entry says nothing: it may as well never have been filled.
 Entries are kept without numpy, which opening a file does not need.
 """
 
@@ -149,7 +150,7 @@ def read_table(header: V2Header, fd: int, *, count: int, whole: bool) -> tuple[R
         Why it is not.
     """
     entries = _used_entries(header, fd)
-    if not entries and not (whole and header.table_entries):
+    if not entries:
         return None, []
     words = array("q", (entry & ~_MINUS for entry in entries))
     steps = array("b", (1 if entry & _MINUS else -1 for entry in entries))
@@ -160,7 +161,7 @@ def read_table(header: V2Header, fd: int, *, count: int, whole: bool) -> tuple[R
     if problem is not None:
         return None, [f"rollover table: {problem}; it is not used, rollovers are found in the words"]
     complete = whole and len(words) < header.table_entries
-    if not words and not complete:
+    if not words:
         return None, []
     known = None if complete else words[-1] + 1
     return Rollovers(words, steps, -header.m_offset, known), []

@@ -19,6 +19,7 @@ from fastcap.payload import (
     MAX_HEADER_BYTES,
     ONLY_BINARY,
     START,
+    V2_LAYOUT,
     WORD_BYTES,
     Layout,
     find_layout,
@@ -82,6 +83,11 @@ class Header(msgspec.Struct, frozen=True):
     def text(self) -> bytes:
         """The header's text, without what pads it."""
         return self.raw[self.layout.preamble_bytes + WORD_BYTES :].partition(b"\0")[0]
+
+    @property
+    def wraps(self) -> int:
+        """Rollovers of M before the first word: 0, for only a V2 header knows of any."""
+        return 0
 
     @property
     def start(self) -> datetime | None:
@@ -155,6 +161,10 @@ def parse_whole_header(raw: bytes) -> Header:
 
 def parse_found_header(raw: bytes, layout: Layout) -> Header:
     """Parse a header whose layout is known; see `parse_header`."""
+    if layout.name == V2_LAYOUT:
+        from fastcap.v2header import parse_v2_header
+
+        return parse_v2_header(raw)
     raw = bytes(raw[: layout.header_bytes])
     room = raw[layout.preamble_bytes + WORD_BYTES :]
     lines, warnings = _text_lines(room.partition(b"\0")[0], len(room))

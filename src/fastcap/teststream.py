@@ -58,9 +58,9 @@ class BoardFlags(msgspec.Struct, frozen=True):
 
     @property
     def writes_header(self) -> bool:
-        """Whether ``-v`` asks for a header: bit 1 for the command line in it, bit 2 for the start time."""
+        """Whether ``-v`` asks for a header: 1 for the command line in it, 2 for the start time, 4 for a V2 file's."""
         text = self.verbosity or "0"
-        return text.isascii() and text.isdigit() and int(text[-18:]) & 3 != 0
+        return text.isascii() and text.isdigit() and int(text[-18:]) & 7 != 0
 
     @property
     def sample_rate_hz(self) -> Fraction:

@@ -7,12 +7,13 @@ the table says is the business of `fastcap.rollovers`.
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from fastcap.errors import StreamFormatError
-from fastcap.payload import AUTO, Layout, check_payload
+from fastcap.payload import AUTO, V2_LAYOUT, V2_MAGIC, Layout, check_payload
 from fastcap.start_time import NS, StartTime, parse_start, start_in_form
 from fastcap.stream import WORD_BYTES, Header
 from fastcap.teststream import FAST_HZ, SLOW_HZ
@@ -24,9 +25,7 @@ if TYPE_CHECKING:
 
     ByteOrder = Literal["little", "big"]
 
-V2_MAGIC = b"VHFV2BIN"
-V2_LAYOUT = "v2"
-MAX_TEXT_BYTES = 1 << 20
+MAX_TEXT_BYTES = 1 << 19  # less than what a stream's splitter looks at: `fastcap.payload.LOOK_BYTES`
 MAX_TABLE_ENTRIES = 1 << 24  # the lab's program makes one for 20,000 words: enough for 2 TB
 _BYTE_ORDERS: dict[bytes, ByteOrder] = {b"\xff\xfe": "little", b"\xfe\xff": "big"}
 _SECONDS_AT = len(V2_MAGIC) + 2
@@ -65,7 +64,7 @@ class V2Header(Header, frozen=True, kw_only=True):
     @property
     def text(self) -> bytes:
         """The JSON as it came."""
-        return self.raw[_TEXT_AT : _TEXT_AT + _text_bytes(self.raw)]
+        return v2_text(self.raw)
 
     @property
     def num_files(self) -> int | None:
@@ -94,6 +93,11 @@ class V2Header(Header, frozen=True, kw_only=True):
         others = {key: value for key, value in self.details.items() if key not in _NAMED}
         others["stream_fold"] = list(self.stream_fold) or None
         return {key: value for key, value in others.items() if value is not None}
+
+    @property
+    def wraps(self) -> int:
+        """Rollovers before the first word, in the direction of `fastcap.words.Carry`."""
+        return -self.m_offset
 
     def size_problem(self, count: int) -> str | None:
         """Return what is wrong with a file of ``count`` words, if that is not what the header says."""
@@ -200,6 +204,11 @@ def parse_v2_header(raw: bytes) -> V2Header:
     return msgspec.structs.replace(header, warnings=(*warnings, *_fold_warnings(details)))
 
 
+def v2_text(raw: bytes) -> bytes:
+    """Return a header's JSON as it came."""
+    return bytes(raw[_TEXT_AT : _TEXT_AT + _text_bytes(raw)])
+
+
 def v2_byte_order(raw: bytes) -> ByteOrder:
     """Return the order of a V2 file's numbers and data words, from its first 10 bytes.
 
@@ -214,6 +223,62 @@ def v2_byte_order(raw: bytes) -> ByteOrder:
             f"V2 header has the byte-order mark {mark.hex(' ')}, not ff fe or fe ff: it is damaged"
         )
     return _BYTE_ORDERS[mark]
+
+
+def build_v2_header(details: dict[str, Any], seconds: int, text_bytes: int = 0) -> bytes:
+    """Build a V2 header in this machine's byte order, without its table.
+
+    Parameters
+    ----------
+    details : dict
+        The JSON.
+    seconds : int
+        The start, Unix time.
+    text_bytes : int
+        The JSON is padded with spaces to so many bytes.
+
+    Raises
+    ------
+    ValueError
+        It is longer than that, or than a header may be.
+    """
+    text = json.dumps(details, separators=(",", ":"), ensure_ascii=False).encode()
+    if len(text) > (text_bytes or MAX_TEXT_BYTES):
+        raise ValueError(f"JSON of {len(text)} bytes is longer than {text_bytes or MAX_TEXT_BYTES}")
+    text = text.ljust(text_bytes)
+    return _packed(sys.byteorder, seconds, text)
+
+
+def later_v2_header(raw: bytes, elapsed_ns: int) -> bytes:
+    """Return a whole header for the later file of a recording: its start moved on, of the same length.
+
+    How often M has rolled over before it is not known here, and is left out; so is what the table may hold.
+
+    Raises
+    ------
+    StreamFormatError
+        It cannot be parsed.
+    """
+    header = parse_v2_header(raw)
+    start = header.start_time
+    details = {key: value for key, value in header.details.items() if key != "m_offset"}
+    if start is None:
+        return raw
+    later = start.later(elapsed_ns)
+    if "file_start" in details and parse_start(str(details["file_start"])) is not None:
+        details["file_start"] = later.text()
+    text = json.dumps(details, separators=(",", ":"), ensure_ascii=False).encode()
+    room = _text_bytes(raw)
+    if len(text) > room:
+        return raw
+    head = _packed(header.byte_order, later.unix_ns // NS, text.ljust(room))
+    return head.ljust(len(raw), b"\0")
+
+
+def _packed(order: ByteOrder, seconds: int, text: bytes) -> bytes:
+    numbers = ((0xFEFF, 2), (seconds, 8), (len(text), 8))
+    head = b"".join(value.to_bytes(size, order, signed=value < 0) for value, size in numbers)
+    return (V2_MAGIC + head + text).ljust(_padded(_TEXT_AT + len(text)), b"\0")
 
 
 def _padded(nbytes: int) -> int:
@@ -231,7 +296,7 @@ def _text_bytes(raw: bytes) -> int:
 
 def _details(raw: bytes) -> dict[str, Any]:
     """Return the JSON."""
-    text = bytes(raw[_TEXT_AT : _TEXT_AT + _text_bytes(raw)])
+    text = v2_text(raw)
     try:
         found = json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:

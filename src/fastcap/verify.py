@@ -191,8 +191,8 @@ def _compare_with_header(name: str, fd: int, evict: bool, progress: Callable[[in
         if facts.rollovers is not None:
             problems += facts.rollovers.differences(find_rollovers(stored, progress=progress))
             compared.append("rollovers")
-        elif isinstance(facts.header, V2Header) and not facts.header.table_entries:
-            remarks.append("its rollover table has no room: rollovers are found in the words")
+        elif isinstance(facts.header, V2Header) and not problems:
+            remarks.append("its rollover table holds no entry: rollovers are found in the words")
     except StreamFormatError as error:
         problems, compared, remarks = [str(error).removeprefix(f"{name}: ")], [], []
     evicted, note = (eviction.evicted, eviction.note) if eviction else (False, "pages were not evicted")

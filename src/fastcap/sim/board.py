@@ -24,8 +24,10 @@ from fastcap.sim._optics import Optics
 from fastcap.sim._signal import SEGMENT_WORDS, Signal
 from fastcap.sim.faults import Fault
 from fastcap.sim.options import Options, parse_options
-from fastcap.start_time import start_in_form
+from fastcap.start_time import StartTime, start_in_form
 from fastcap.stream import WORD_BYTES, build_header
+from fastcap.teststream import SLOW_HZ, BoardFlags
+from fastcap.v2header import build_v2_header
 
 _NS = 10**9
 _NO_LIMIT = 2**64 - 1
@@ -195,6 +197,8 @@ def _header(options: Options) -> bytes:
 def _whole_header(options: Options) -> bytes:
     now_ns = time.time_ns()
     moment = datetime.fromtimestamp(now_ns // _NS).astimezone()
+    if options.header_bits & 4:
+        return _v2_header(options.flags, start_in_form(moment, "iso-ns", now_ns % _NS))
     start = start_in_form(moment, options.start_form, now_ns % _NS)
     return build_header(
         options.header_argv if options.header_bits & 1 else None,
@@ -202,6 +206,27 @@ def _whole_header(options: Options) -> bytes:
         payload=options.payload,
         stale=options.stale,
     )
+
+
+def _v2_header(flags: BoardFlags, start: StartTime) -> bytes:
+    """Build a V2 header as the lab's recorder does, with a table of no entries."""
+    details = {
+        "file_start": start.text(),
+        "num_samples": flags.num_words or 0,
+        "num_files": 1,
+        "skip_num": flags.skip,
+        "speed": "Low" if flags.base_rate_hz == SLOW_HZ else "High",
+        "gain": _number(flags.gain),
+        "filter_const": _number(flags.filter_const),
+        "stream_fold": {"fold": []},
+        "m_overflow_total": 0,
+        "m_offset": 0,
+    }
+    return build_v2_header(details, start.unix_ns // _NS)
+
+
+def _number(text: str | None) -> int | str | None:
+    return int(text) if text is not None and text.isdecimal() else text
 
 
 def _spoilt(header: bytes, options: Options) -> bytes:

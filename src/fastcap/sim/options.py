@@ -24,7 +24,7 @@ _DESCRIPTION = """\
 Emulate the board and its program. teststream's own flags:
   -U DEVICE  -q WORDS (absent or 0: endless)  -s SKIP  -l (10 MHz) | -h (20 MHz)  -b (binary, the only one)
   -G GAIN  -F FILTER  -o FILE
-  -v BITS (the header holds 1: the command line, 2: the start time; 0 or none: there is no header)
+  -v BITS (the header holds 1: the command line, 2: the start time; 4: a V2 header; 0 or none: there is no header)
 -low, -high and -bin stand for -l, -h and -b."""
 _EPILOG = """\
 example:  fastcap-teststream -U /dev/usbhybrid0 -q 20000000 -s 4 -l -b --pattern counter > counter.bin
@@ -155,12 +155,15 @@ def _parser() -> _Parser:
 
 
 def _header_bits(text: str) -> int:
-    """Return the bits of -v: 1 the command line in the header, 2 the start time."""
+    """Return the bits of -v: 1 the command line in the header, 2 the start time, 4 a V2 header."""
     bits = int(text) if text.isascii() and text.isdecimal() else -1
     if not 0 <= bits <= 15:
         raise ConfigError(f"-v {text!r} is not a whole number from 0 to 15")
-    if bits > 3:
-        raise ConfigError(f"-v {text} asks for a V2 file, which is not emulated; give -v 0 to 3")
+    if bits & 8:
+        raise ConfigError(
+            f"-v {text} asks for rollover indices, which are known when standard output has passed them; give "
+            f"-v {bits & 7}"
+        )
     return bits
 
 

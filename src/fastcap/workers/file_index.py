@@ -24,14 +24,20 @@ class FileIndex:
         The file's, in that directory.
     header_bytes : int
         How many of its bytes come before its words.
+    wraps : int
+        Rollovers of M before the first of them.
+    swapped : bool
+        They are in the other byte order than this machine's: whoever reads the file makes the index.
     """
 
-    def __init__(self, dir_fd: int, name: str, header_bytes: int) -> None:
+    def __init__(
+        self, dir_fd: int, name: str, header_bytes: int, wraps: int = 0, *, swapped: bool = False
+    ) -> None:
         self._dir_fd = dir_fd
         self._name = index_path(name)
         self._fd = -1
         self._header_bytes = self._to_skip = header_bytes
-        self._builder: IndexBuilder | None = IndexBuilder()
+        self._builder: IndexBuilder | None = None if swapped else IndexBuilder(wraps=wraps)
         self._writer = IndexWriter(self._open)
 
     def _open(self) -> int:

@@ -98,10 +98,14 @@ def file_name(names: dict[str, Any], index: int, first_word: int, given: str | N
 
 def header_text(header: bytes) -> str | None:
     """Return the text of a whole header, that before the magic word left out; None: there is no header."""
-    from fastcap.payload import MAGIC
+    from fastcap.payload import MAGIC, V2_MAGIC
 
     if not header:
         return None
+    if header.startswith(V2_MAGIC):
+        from fastcap.v2header import v2_text
+
+        return v2_text(header).decode("utf-8", "replace")
     return header[header.find(MAGIC) + len(MAGIC) :].partition(b"\0")[0].decode("utf-8", "replace")
 
 
@@ -112,6 +116,7 @@ def shifted_header(header: bytes, first_word: int, stated: list[int] | None = No
     the rate, words per second as [numerator, denominator]; None: the header's own.
     """
     from fastcap.errors import StreamFormatError
+    from fastcap.payload import V2_MAGIC
     from fastcap.stream import parse_whole_header, rewrite_start
 
     if not header or not first_word:
@@ -124,7 +129,29 @@ def shifted_header(header: bytes, first_word: int, stated: list[int] | None = No
         return header
     numerator, denominator = stated or parsed.sample_rate_hz.as_integer_ratio()
     elapsed_ns = first_word * denominator * 1_000_000_000 // numerator
+    if header.startswith(V2_MAGIC):
+        from fastcap.v2header import later_v2_header
+
+        return later_v2_header(header, elapsed_ns)
     return rewrite_start(header, parsed.start_time.later(elapsed_ns))
+
+
+def words_before(header: bytes) -> tuple[int, bool]:
+    """Return what an index must know of a whole header: rollovers before the first word, and if words are swapped."""
+    from fastcap.payload import V2_MAGIC
+
+    if not header.startswith(V2_MAGIC):
+        return 0, False
+    import sys
+
+    from fastcap.errors import StreamFormatError
+    from fastcap.v2header import parse_v2_header, v2_byte_order
+
+    swapped = v2_byte_order(header) != sys.byteorder
+    try:
+        return parse_v2_header(header).wraps, swapped
+    except StreamFormatError:  # the report says so
+        return 0, swapped
 
 
 def _elapsed(words: int, numerator: int, denominator: int) -> Any:

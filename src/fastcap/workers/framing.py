@@ -134,10 +134,21 @@ class Framing:
 
     # -- the header --------------------------------------------------------------------------------
 
-    def look_for_header(self, prefix: bytes, *, final: bool) -> bool:
-        """Decide from what has come so far whether the header is known; ``final``: no more will come.
+    def look_for_header(
+        self, prefix: bytes, *, final: bool, have: int | None = None, most: int = FOREVER
+    ) -> bool:
+        """Decide from what has come so far whether the header is known.
 
-        The first `fastcap.payload.LOOK_BYTES` are enough.
+        Parameters
+        ----------
+        prefix : bytes
+            The stream's first bytes; the first `fastcap.payload.LOOK_BYTES` are enough.
+        final : bool
+            No more will come.
+        have : int, optional
+            How many have come, if that is more than ``prefix``.
+        most : int
+            A header larger than this cannot be waited for.
         """
         from fastcap.payload import NoMagicError, TornHeaderError, find_layout
 
@@ -151,7 +162,14 @@ class Framing:
         if isinstance(found, int):
             self._wanted_bytes = found
             return False
-        self.header_bytes = found.header_bytes
+        if (wanted := found.header_bytes) > most:
+            return self._no_header(
+                "too large", f"header of {wanted} bytes does not fit the ring: give a larger one (--ring)"
+            )
+        if wanted > (have := have or len(prefix)):  # a V2 stream's table of rollovers is still to come
+            self._wanted_bytes = wanted
+            return final and self._no_header("torn", f"header is torn: {have} of {wanted} bytes are there")
+        self.header_bytes = wanted
         self.payload = found.report()
         self.header_known = True
         return True

@@ -23,6 +23,7 @@ from fastcap.events import Event, EventReader
 from fastcap.sidecar import Gap
 from fastcap.stats import PIECE_WORDS, TraceStats
 from fastcap.stream import WORD_BYTES, Header, parse_whole_header
+from fastcap.words import Carry
 
 Words = NDArray[np.uint64]
 
@@ -133,9 +134,12 @@ class LiveWords:
             self.header = parse_whole_header(raw) if raw else None
         except StreamFormatError:  # the report says so; the words are good all the same
             return
-        if self.rate is None and self.header is not None:
-            self.rate = self.header.sample_rate_hz
-            self.stats = TraceStats(self._skip_words, rate=self.rate)
+        if self.header is None:
+            return
+        if self.rate is None or self.header.wraps:
+            self.rate = self.rate or self.header.sample_rate_hz
+            carry = Carry(self.header.wraps)
+            self.stats = TraceStats(self._skip_words, carry=carry, rate=self.rate)
 
     @property
     def over(self) -> bool:

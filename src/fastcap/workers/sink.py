@@ -54,6 +54,8 @@ class Sink:
         self.fd = -1
         self.index = 0
         self.path_lost_at_s: float | None = None  # when the directory's path was first seen to lead elsewhere
+        self.wraps_before = 0  # rollovers of M before the recording's first word
+        self.swapped = False  # its words are in the other byte order than this machine's
         self.header_bytes = 0  # of the board's header; known before the first byte is written
         self._begun = False  # next_file() has counted on, but not made the file yet
         self.given: str | None = None  # the present file's name, where it has one of its own
@@ -74,7 +76,8 @@ class Sink:
     def _make_index(self) -> FileIndex:
         from fastcap.workers.file_index import FileIndex
 
-        return FileIndex(self.directory.fd, self.name, self.header_bytes)
+        wraps = 0 if self.index else self.wraps_before  # a later file's header says nothing of them
+        return FileIndex(self.directory.fd, self.name, self.header_bytes, wraps, swapped=self.swapped)
 
     # -- names -------------------------------------------------------------------------------------
 

@@ -139,7 +139,7 @@ class Splitter:
 
         have = self.ring.head - now.start
         prefix = self.ring.bytes_at(now.start, min(have, LOOK_BYTES))
-        if not now.look_for_header(prefix, final=final):
+        if not now.look_for_header(prefix, final=final, have=have, most=self.ring.capacity // 2):
             return
         raw = self.ring.bytes_at(now.start, now.header_bytes)
         if raw:

@@ -16,6 +16,7 @@ from fastcap._ring import Ring, Slot, now_ns
 from fastcap.events import Event, EventReader
 from fastcap.wire import Channel, Message
 from fastcap.workers.directory import SinkFailed
+from fastcap.workers.filenames import words_before
 from fastcap.workers.sink import Sink
 
 TYPE_CHECKING = False
@@ -119,6 +120,7 @@ class NasWriter:
             elif event.kind == events.HEADER:
                 self.header, self.header_known = event.payload, True
                 self.sink.header_bytes = len(event.payload)
+                self.sink.wraps_before, self.sink.swapped = words_before(event.payload)
             elif event.kind in (events.MARK, events.END):
                 self.ends.append(event)
 
