@@ -35,6 +35,11 @@ cdef extern from "fcntl.h" nogil:
     int F_SETPIPE_SZ
     int F_GETPIPE_SZ
 
+cdef extern from "sys/socket.h" nogil:
+    int SOL_SOCKET
+    int SO_SNDBUF
+    int getsockopt(int fd, int level, int name, void *value, unsigned int *size)
+
 cdef extern from "sys/ioctl.h" nogil:
     int FIONREAD
     int ioctl(int fd, unsigned long request, ...)
@@ -49,6 +54,7 @@ cdef enum:
     SHORT_READ = 1 << 17        # below this the pipe was nearly empty: let bytes gather before the next wake-up
     SCRATCH = 1 << 18           # where dropped bytes go
     GATHER = 1 << 18            # no nap lets more than this gather in the pipe, nor a quarter of what it holds
+    GATHER_ELSE = 1 << 10       # the same of what is no pipe and no socket: a terminal holds 4 KiB
     LONG_NAP_NS = 1000000
     SHORT_NAP_NS = 20000        # what going to sleep and waking costs
     POPULATE = 1 << 22          # first lap: memory is mapped ahead in such pieces
@@ -88,6 +94,7 @@ cdef class Reader:
     cdef int control_fd
     cdef int fd
     cdef uint64_t recording, word, gather_ns, last_read_ns
+    cdef uint64_t gather_most   # bytes, where the source is no pipe
     cdef uint64_t populated, populated_of   # offset in the mapping, and its span: another one begins anew
     cdef uint64_t full_ns       # when the pipe was last found full while waiting for room; 0: it was not
     cdef bint found_full        # by the read that came late
@@ -126,6 +133,19 @@ cdef class Reader:
         self.last_read_ns = self.empty_ns = self.replay_from_ns = fc_now_ns()
         self.full_ns = 0
         self.found_full = False
+        self.gather_most = self._may_gather()
+
+    cdef uint64_t _may_gather(self) noexcept nogil:
+        """Return how much may gather in a source that is no pipe, so that it is far from full.
+
+        A socket holds what its sender's buffer allows, which is not to be known here; by default both have the same.
+        It counts whole pages and headers in that, so small writes fill it with half the bytes or less.
+        """
+        cdef int held = 0
+        cdef unsigned int size = sizeof(held)
+        if getsockopt(self.fd, SOL_SOCKET, SO_SNDBUF, &held, &size) or held <= 0:
+            return GATHER_ELSE
+        return held // 8
 
     def begin(self, int fd, uint64_t recording, *, uint64_t word_bytes, bint can_wait, double gather_s=0.001,
               double replay_bytes_per_s=0.0, uint64_t pipe_bytes=0):
@@ -350,8 +370,10 @@ cdef class Reader:
         A source that can wait may find half its pipe full: it and the reader then change places less often.
         """
         cdef uint64_t pipe = self.ring.c.pipe_bytes
-        cdef uint64_t most = GATHER if pipe == 0 else min(<uint64_t>GATHER, pipe // 4)
+        cdef uint64_t most = min(<uint64_t>GATHER, pipe // 4 if pipe else self.gather_most)
         cdef uint64_t nap
+        if pipe == 0 and n > most:
+            return 1    # it comes faster than the average says: a nap now would find the source full
         if self.can_wait:
             most = max(most, pipe // 2)
         nap = min(<uint64_t>(most / self.rate), self.gather_ns)
