@@ -215,3 +215,19 @@ def test_gapless_sweep_has_its_names(tmp_path):
     )  # fmt: skip
 
     assert [path.name for path in res.files()] == ["v0_r1.bin", "v0_r2.bin", "v1_r1.bin", "v1_r2.bin"]
+
+
+def test_window_whose_name_is_taken_in_mid_run_counts_under_its_other_name(tmp_path):
+    def device(value):
+        if value == 1:
+            (tmp_path / "v1.bin").write_text("precious")
+
+    with fc.open("sim://?rate=2MHz&pattern=counter&fifo=512MiB", ring="32MiB") as board:
+        res = fc.sweep(
+            board, fc.Axis(device, [0, 1], name="x"), save=tmp_path, progress=False, name="v{x}", record="20ms",
+            gapless=True, fifo="5ms",
+        )  # fmt: skip
+
+    assert [path.name for path in res.files()] == ["v0.bin", "v1-2.bin"]
+    assert fc.load(res.files()[1]).meta["x"] == "1"
+    assert (tmp_path / "v1.bin").read_text() == "precious"

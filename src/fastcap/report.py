@@ -102,6 +102,12 @@ def rate_hz(rate: list[int] | None) -> float | None:
     return rate[0] / rate[1] if rate else None
 
 
+def wanted_path(report: Json) -> str | None:
+    """Return the path that a file was to have, by which it is known, whether or not it got that."""
+    wanted: str | None = (report["sink"] or {}).get("wanted_path") or report["path"]
+    return wanted
+
+
 def build(recording: Any, segment: Json) -> Json:
     """Return the report of one file of a recording, INTERFACE's fields first.
 
@@ -153,7 +159,7 @@ def build(recording: Any, segment: Json) -> Json:
         "checksum": checksum if segment["path"] else None,
         "source": recording.source_report(),
         "analysis": recording.analysis_result,
-        "meta": {**spec.get("meta", {}), **recording.meta_of(segment["path"])},
+        "meta": {**spec.get("meta", {}), **recording.meta_of(wanted_path(segment))},
         "payload": recording.payload,
         "preamble": recording.preamble,
         "header": {"bytes": header_bytes, "error": recording.header_error},

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastcap import spec
 from fastcap.errors import FastcapError, SourceError
+from fastcap.report import wanted_path
 from fastcap.sweeping.order import Shot
 from fastcap.sweeping.plan import Plan
 from fastcap.sweeping.recorder import GATHER_S, Recorder
@@ -70,7 +71,8 @@ class Window:
     def _found(self) -> Mapping[str, Any] | None:
         file = f"{self.name}.bin"
         files = self._recording.files
-        return next((f["report"] for f in files if os.path.basename(f["path"]) == file), None)
+        reports = (f["report"] for f in files)
+        return next((r for r in reports if os.path.basename(wanted_path(r) or "") == file), None)
 
 
 class Gapless(Recorder):
