@@ -315,6 +315,11 @@ def test_files_of_one_run_have_phases_that_go_on(tmp_path: Path) -> None:
 
     phase = np.concatenate([trace.phase() for trace in traces])
     np.testing.assert_allclose(phase, TURNS, atol=1e-4)
+    stats = traces.stats().phase
+    assert (stats.minimum, stats.maximum) == (
+        pytest.approx(min(each.stats().phase.minimum for each in traces), abs=1e-9),
+        pytest.approx(max(each.stats().phase.maximum for each in traces), abs=1e-9),
+    )
 
 
 def test_a_warning_is_logged_for_each_problem(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

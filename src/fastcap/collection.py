@@ -247,9 +247,15 @@ def _named(function: Callable[[Trace], Any]) -> Callable[[Trace], Any]:
 
 
 def _chunk_stats(trace: Trace, begin: int, end: int) -> TraceStats:
-    """Return the statistics of words ``begin`` to ``end`` of a file, as if nothing came before them."""
-    chunk = trace[begin:end]
-    stats = TraceStats(max(0, TRANSIENT_WORDS - trace._origin.facts.first_word - chunk._first))
+    """Return the statistics of words ``begin`` to ``end`` of a file, as if nothing came before them.
+
+    The file's first begin with the rollovers that a V2 header states.
+    """
+    from fastcap.words import Carry
+
+    chunk, facts = trace[begin:end], trace._origin.facts
+    carry = Carry(0 if begin else facts.wraps)
+    stats = TraceStats(max(0, TRANSIENT_WORDS - facts.first_word - chunk._first), carry=carry)
     at = 0
     for gap in (*chunk.gaps, None):
         upto = gap.file_word if gap else len(chunk)

@@ -217,6 +217,8 @@ def _find_magic(head: bytes, final: bool) -> int:
     if at < 0 and not final and len(head) < PREAMBLE_BYTES + WORD_BYTES and _is_text(so_far, whole=False):
         return -(len(head) + 1)
     first = bytes(head[:WORD_BYTES])
+    if first == V2_MAGIC:
+        raise StreamFormatError("this is a V2 file, and is read as one: leave out payload (--payload)")
     hint = f"it looks like text: {ONLY_BINARY}" if _is_text(first, whole=False) else "is it a trace file?"
     raise NoMagicError(
         f"stream starts with {first.hex(' ')}, not with the magic word (n n {MAGIC.hex(' ')}); {hint}"
