@@ -29,7 +29,7 @@ from fastcap.windows import Windows
 # What is known without a look at the words.
 FACTS = {
     fc.Trace: {"from_words", "gaps", "header", "header_problem", "meta", "path", "problems", "sample_rate"}
-    | {"sample_rate_hz", "start", "window", "words_lost"},
+    | {"payload", "sample_rate_hz", "start", "start_ns", "window", "words_lost"},
     Window: {"fill", "parts", "path", "sample_rate", "sample_rate_hz", "span_words", "stretches"},
     TraceSet: {
         "count",
@@ -43,7 +43,7 @@ FACTS = {
         "words",
     },
     Windows: {"count", "index", "path"},
-    VHFparser: {"update_plot_timing"},
+    VHFparser: {"logger", "update_plot_timing"},
 }
 BAND = {"window_s": "2ms", "band_hz": (2000, 20_000)}
 ARGUMENTS: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
@@ -93,6 +93,7 @@ def main() -> None:
     path = Path(sys.argv[1])
     asked = list(values_of(fc.load(path)))
     asked += [(f"{name} of a window", call) for name, call in values_of(fc.load(path).window("40ms", "50ms"))]
+    asked += [(f"{name} realigned", call) for name, call in values_of(fc.load(path, realign=True))]
     many = load_many(path)
     windows = many.windows("20ms")
     for thing in (many, windows[1], windows):

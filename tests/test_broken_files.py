@@ -57,11 +57,40 @@ def check(found: dict[str, str | None], message: str) -> None:
     assert wrong == {}
 
 
+def test_every_value_of_a_realigned_file_that_became_shorter_raises(tmp_path: Path) -> None:
+    write(path := tmp_path / "a.bin")
+    raw, cut = path.read_bytes(), len(HEADER) + 8 * 200_000
+    path.write_bytes(raw[:cut] + raw[cut + 3 :])
+
+    found = every_value(path, lambda: os.truncate(path, len(HEADER) + 8 * 20_000))
+    realigned = {name: error for name, error in found.items() if name.endswith("realigned")}
+    assert len(realigned) > 10
+    assert [name for name, error in realigned.items() if "became shorter" not in str(error)] == []
+
+
 @pytest.mark.parametrize("left", [0, len(HEADER) + 8 * 20_000 + 3])
 def test_every_value_of_a_file_that_became_shorter_raises(tmp_path: Path, left: int) -> None:
     write(path := tmp_path / "a.bin")
 
     check(every_value(path, lambda: os.truncate(path, left)), "a.bin: became shorter while it was open")
+
+
+@pytest.mark.fuse
+def test_a_disk_that_has_gone_is_an_error_and_nothing_at_the_end(faultfs: Callable[..., Any]) -> None:
+    fs = faultfs(direct_io=True)
+    write(fs.backing / "a.bin")
+    code = "import sys, fastcap as fc\ntr = fc.load(sys.argv[1])\nprint(flush=True)\nsys.stdin.readline()\ntr.phase()"
+    command = [sys.executable, "-c", code, str(fs.mount / "a.bin")]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        fs.kill_server()
+        _, err = process.communicate("\n", timeout=60)
+
+    assert process.returncode == 1
+    assert err.splitlines()[-1].endswith("a.bin: cannot be read: Transport endpoint is not connected")
 
 
 @pytest.mark.fuse

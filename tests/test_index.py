@@ -742,8 +742,22 @@ def test_of_an_unproven_index_no_more_is_read_than_is_asked_for(
     os.utime(path, ns=(now, now))
     os.utime(index_file(path), ns=(now, now))
     seen = reads(monkeypatch)
+    assert load(path)._origin.index.count == BLOCKS
     tr = load(path)
 
     tr[2 * BLOCK_WORDS + 5 :][:9].phase()
     assert max(b for a, b in seen if a % BLOCK_WORDS == 0 and a < 4 * BLOCK_WORDS) <= 3 * BLOCK_WORDS
     np.testing.assert_array_equal(tr[20 * BLOCK_WORDS :][:9].phase(), phase(words)[20 * BLOCK_WORDS :][:9])
+
+
+def test_what_was_proven_of_an_index_is_kept(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    build_index(path)
+    now = path.stat().st_mtime_ns + 10**9
+    os.utime(path, ns=(now, now))
+    os.utime(index_file(path), ns=(now, now))
+    load(path)[34 * BLOCK_WORDS :][:9].phase()
+    seen = reads(monkeypatch)
+
+    assert load(path)._origin.index.count == 35
+    load(path)[34 * BLOCK_WORDS + 5 :][:9].phase()
+    assert sum(b - a for a, b in seen) <= 10 * BLOCK_WORDS

@@ -29,7 +29,7 @@ from fastcap._indexfile import (
     unpack_identity,
 )
 from fastcap._indexrows import ROW, Rows, carry_of, rows_of, same_rows
-from fastcap._stored import FileWords
+from fastcap._stored import FileWords, close_fd
 
 _SAMPLES = 4  # blocks compared with their rows before an index is used
 
@@ -67,7 +67,7 @@ class SavedRows:
 
     def __init__(self, path: str, stored: FileWords, wraps: int = 0) -> None:
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        weakref.finalize(self, os.close, self._fd)
+        weakref.finalize(self, close_fd, self._fd)
         status = os.fstat(self._fd)
         try:
             raw = os.pread(self._fd, HEADER_BYTES, 0)

@@ -7,6 +7,7 @@ an error where it cannot. No numpy is needed to open a file: importing that take
 
 from __future__ import annotations
 
+import contextlib
 import os
 import weakref
 from abc import ABC, abstractmethod
@@ -120,7 +121,7 @@ class FileWords(Stored):
         self.count = max(0, self.file_bytes - offset) // WORD_BYTES
         self.swapped = swapped
         self._fd = os.dup(fd)
-        weakref.finalize(self, os.close, self._fd)
+        weakref.finalize(self, close_fd, self._fd)
 
     def is_unchanged(self) -> bool:
         """Tell whether the file is as it was opened, or has only grown."""
@@ -222,6 +223,12 @@ class FileWords(Stored):
 
     def _unreadable(self, error: OSError) -> StreamFormatError:
         return StreamFormatError(f"{self.path}: cannot be read: {error.strerror}")
+
+
+def close_fd(fd: int) -> None:
+    """Close a file that was only read: of a disk that has gone even that is an error, and of no use to anybody."""
+    with contextlib.suppress(OSError):
+        os.close(fd)
 
 
 def _threads(words: int) -> int:

@@ -135,7 +135,8 @@ class BlockIndex:
     def _prove(self, end: int) -> None:
         """Compare saved rows before ``end`` with their words, where the file's times do not prove them.
 
-        This takes as long as making them. Once all are proven, the index is saved with the file's times of now.
+        This takes as long as making them. Those that were proven are saved with the file's times of now, and the
+        rest given up: it would have to be read as well.
         """
         self._look()
         saved, upto = self._saved, min(end, self._saved_count)
@@ -149,7 +150,8 @@ class BlockIndex:
             return
         assert self._in is not None
         assert self._file is not None
-        if self._proven == saved.count and not self._made_count and self._file.is_unchanged():
+        saved.count = self._proven
+        if saved.count >= _LEAST_KEPT and not self._made_count and self._file.is_unchanged():
             try:
                 self._save(self._in)
             except OSError as error:
