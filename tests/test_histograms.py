@@ -130,13 +130,15 @@ def test_the_report_holds_few_bars_in_strict_json():
     assert shown["first"] <= VALUES["walk"].min() < shown["first"] + shown["width"]
 
 
-def test_a_shift_by_whole_pages_is_exact():
-    values = RNG(1).normal(0, 3.0, 50_000)
+@pytest.mark.parametrize("spread", [3.0, 1e5, 1e7, 1e8])  # a page is of 65,536 turns, or of many times that
+@pytest.mark.parametrize("periods", [3, -5, 1000])
+def test_a_shift_by_whole_bins_is_exact(spread, periods):
+    values = np.round(RNG(1).normal(0, spread, 50_000) * 1024) / 1024  # that a sum holds exactly
     histogram = of(values, 1000)
-    histogram.shift(65536.0 * 3)
+    histogram.shift(65536.0 * periods)
 
-    assert state(histogram) == state(of(values + 65536.0 * 3, 1000))
-    with pytest.raises(ValueError, match="whole number of pages"):
+    assert state(histogram) == state(of(values + 65536.0 * periods, 1000))
+    with pytest.raises(ValueError, match="whole number of bins"):
         histogram.shift(0.1)
 
 

@@ -119,3 +119,16 @@ def test_survey_has_words_gaps_and_span() -> None:
     assert np.isnan(run.phase_min[1000:2000]).all()
     assert run.phase_max[2999] == pytest.approx(0.2999, abs=1e-4)
     assert survey.bars.counts.sum() == survey.bars.words == 2000
+
+
+def test_a_live_picture_leaves_the_transient_out_of_its_bars():
+    words = encode(np.zeros(30_000), np.minimum(20_000.0 + np.arange(30_000), 32_000.0))
+    gathered = ov.Overview()
+    gathered.add(0, words[:5_000])
+    early = gathered.survey(2e6, [])
+    gathered.add(5_000, words[5_000:])
+    late = gathered.survey(2e6, [])
+
+    assert (early.transient_words, early.bars.words, early.bars.counts.sum()) == (0, 5_000, 5_000)
+    assert (late.transient_words, late.bars.words, late.bars.counts.sum()) == (12_000, 18_000, 18_000)
+    assert late.bars.edges[0] > 31_000

@@ -62,6 +62,36 @@ def boxes_of(figure: Any) -> list[Any]:
     ]
 
 
+def climbing(n: int) -> Any:
+    """Return words with the start-up transient: a radius that climbs for 12,000 words, then is steady."""
+    return encode(np.arange(n) * 1e-4, np.minimum(20_000.0 + np.arange(n), 32_000.0))
+
+
+@pytest.mark.parametrize("words", [100_000, 5_000_000])
+def test_scale_of_the_radius_and_its_bars_leave_the_transient_out(words: int) -> None:
+    figure = plot.plot_trace(Trace.from_words(climbing(words), sample_rate=2_000_000))
+
+    _, radius, bars, *_ = figure.axes
+    assert 31_900 < radius.get_ylim()[0] < radius.get_ylim()[1] < 32_100
+    assert min(bar.get_y() for bar in bars.patches) > 31_900
+    assert "behind the transient" in bars.get_xlabel()
+
+
+@pytest.mark.parametrize(("start", "duration"), [("0s", "5ms"), ("10ms", "5ms")])
+def test_a_window_that_holds_nothing_but_transient_or_none_of_it_is_scaled_to_itself(
+    start: str, duration: str
+) -> None:
+    figure = plot.plot_trace(
+        Trace.from_words(climbing(100_000), sample_rate=2_000_000), start=start, duration=duration
+    )
+
+    _, radius, bars, *_ = figure.axes
+    low, high = radius.get_ylim()
+    assert (low < 20_000) == (start == "0s")
+    assert low < high
+    assert bars.get_xlabel() == "words per bin\n(every word)"
+
+
 def test_picture_says_units_settings_rate_length_losses_gaps_and_stalls(path: Path) -> None:
     stalls = [{"at_s": 0.008, "for_s": 0.002}, {"at_s": 0.012, "for_s": 0.004}]
     write_with_gap(path, sink={"stalls": stalls}, meta={"price": "$5"})
@@ -76,7 +106,7 @@ def test_picture_says_units_settings_rate_length_losses_gaps_and_stalls(path: Pa
     assert spectrum.get_xlabel() == "frequency (Hz)"
     assert "(s)" in phase.get_xlabel()
     assert "(s)" in radius.get_xlabel()
-    assert bars.get_xlabel() == "words per bin\n(every word)"
+    assert bars.get_xlabel() == "words per bin\n(every word\nbehind the transient)"
     title = figure.get_suptitle()
     assert "one.bin\nteststream -U /dev/usbhybrid0 -s 4 -l -b\n" in title
     assert "2 MHz, 20 ms, 30,000 words, 10,000 words lost" in title

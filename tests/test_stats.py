@@ -166,6 +166,17 @@ def test_chunks_of_a_stream_taken_apart_and_appended_are_one_pass(cuts):
     assert_same(whole.to_dict(), total.to_dict())
 
 
+@pytest.mark.parametrize("turns", [4.1e6, 4.3e6, 2e7, 3e8])
+def test_chunks_that_turn_by_millions_are_appended(turns):
+    """Bins are then so wide that a period of M is no whole number of pages of them."""
+    words = trace(40_000, turns)
+    total = of(words[:13_000])
+    total.append(of(words[13_000:30_001]))
+    total.append(of(words[30_001:]))
+
+    assert_same(of(words).to_dict(), total.to_dict())
+
+
 def test_appending_groups_first_is_the_same():
     words = wild(60_000)
     a, b, c = (of(words[at : at + 20_000]) for at in range(0, 60_000, 20_000))

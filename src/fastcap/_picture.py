@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.ticker import NullLocator
 
 from fastcap import _caption
-from fastcap._shown import Bars, Spectrum, Survey
+from fastcap._shown import Spectrum, Survey
 
 SIZE_INCHES = (12, 10)
 _DECADES = 3  # on an axis of fewer, a label at each power of ten is not enough
@@ -47,7 +47,8 @@ def draw(figure: Any, survey: Survey, facts: Mapping[str, Any]) -> None:
         axes.grid(alpha=0.3)
         axes.ticklabel_format(useOffset=False, style="plain")
         axes.locator_params(axis="x", nbins=7)
-    _histogram(figure.add_subplot(grid[1, 1], sharey=radius), survey.bars, survey.words)
+    _histogram(figure.add_subplot(grid[1, 1], sharey=radius), survey)
+    _scale_radius(radius, survey)
     _spectrum(figure.add_subplot(grid[2, 0]), survey.spectrum)
     _legend(figure.add_subplot(grid[0, 1]), phase)
     _text(figure.add_subplot(grid[2, 1]), _caption.side(facts))
@@ -84,7 +85,24 @@ def _spans(
     axes.broken_barh(places, (0, 1), transform=axes.get_xaxis_transform(), linewidth=1, **style)
 
 
-def _histogram(axes: Any, bars: Bars, words: int) -> None:
+def _scale_radius(axes: Any, survey: Survey) -> None:
+    """Scale to what comes behind the start-up transient, which is drawn as far as it fits."""
+    if not survey.transient_words:
+        return
+    settled = [run.edges_s[:-1] >= survey.settled_s for run in survey.runs]
+    lows = [run.radius_min[there] for run, there in zip(survey.runs, settled, strict=True)]
+    highs = [run.radius_max[there] for run, there in zip(survey.runs, settled, strict=True)]
+    low, high = np.concatenate(lows), np.concatenate(highs)
+    if not low.size:
+        return
+    least, greatest = float(np.nanmin(low)), float(np.nanmax(high))
+    margin = 0.05 * (greatest - least) or 1.0
+    axes.set_ylim(least - margin, greatest + margin)
+    axes.set_title("scaled without the start-up transient", fontsize=9, loc="right")
+
+
+def _histogram(axes: Any, survey: Survey) -> None:
+    bars = survey.bars
     heights = bars.edges[1:] - bars.edges[:-1]
     axes.barh(
         bars.edges[:-1], bars.counts, heights, align="edge", color=_RADIUS, edgecolor=_RADIUS, linewidth=0.8
@@ -92,7 +110,9 @@ def _histogram(axes: Any, bars: Bars, words: int) -> None:
     axes.set_xscale("log")
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlim(left=0.7)
-    every = "every word" if bars.words == words else f"a sample of {bars.words:,} words"
+    whole = bars.words == survey.words - survey.transient_words
+    every = "every word" if whole else f"a sample of {bars.words:,} words"
+    every += "\nbehind the transient" if survey.transient_words else ""
     axes.set_xlabel(f"words per bin\n({every})")
     axes.tick_params(labelleft=False)
     axes.grid(alpha=0.3)

@@ -44,11 +44,17 @@ class Spectrum(msgspec.Struct, frozen=True):
 
 
 class Survey(msgspec.Struct, frozen=True):
-    """All of a picture; times are in seconds from the file's first word."""
+    """All of a picture; times are in seconds from the file's first word.
+
+    The radius' scale and bars leave out the start-up transient: what is before ``settled_s``, of ``words`` that many
+    ``transient_words``.
+    """
 
     begin_s: float
     end_s: float
     words: int
+    transient_words: int
+    settled_s: float
     runs: tuple[Columns, ...]
     bars: Bars
     spectrum: Spectrum | None

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastcap import words as fw
-from fastcap._gaps import source_words
+from fastcap._criteria import TRANSIENT_WORDS
+from fastcap._gaps import file_word, source_words
 from fastcap._shown import MIN_SEGMENT, Bars, Columns, Floats, Spectrum, Survey, power, spectrum_of
 from fastcap.errors import StreamFormatError
 from fastcap.overview import BARS, RadiusHistogram
@@ -55,12 +56,18 @@ def survey(trace: Trace, start: Duration | None, duration: Duration | None) -> S
     part._refuse_lost()
     gaps, words = part.gaps, len(part)
     clock = Clock(gaps, rate, part._first)
+    transient = max(0, TRANSIENT_WORDS - trace._origin.facts.first_word - part._first)
+    skipped = min(words, file_word(gaps, transient))
+    if skipped == words:  # nothing but the transient: then that is what is to be seen
+        transient = skipped = 0
     return Survey(
         begin_s=clock.of_source(0),
         end_s=clock.of_source(words + part.words_lost),
         words=words,
+        transient_words=skipped,
+        settled_s=clock.of_source(transient),
         runs=tuple(columns_of(part, clock, COLUMNS)),
-        bars=_bars(part, 0, words),
+        bars=_bars(part, skipped, words),
         spectrum=_spectrum(part, gaps, 0, words, float(rate)),
         gaps_s=tuple((clock.of_source(g.word), clock.of_source(g.word + g.words_lost)) for g in gaps),
     )

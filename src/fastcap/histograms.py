@@ -190,12 +190,21 @@ class Histogram:
         Raises
         ------
         ValueError
-            ``by`` is not a whole number of pages: the counts would not be exact. Nothing has changed.
+            ``by`` is not a whole number of bins: the counts would not be exact. Nothing has changed.
         """
-        pages = by / (self.width * PAGE_BINS)
-        if not pages.is_integer():
-            raise ValueError(f"a shift by {by} is not a whole number of pages of {self.width * PAGE_BINS}")
-        self._pages = {page + int(pages): bins for page, bins in self._pages.items()}
+        bins = by / self.width
+        if not bins.is_integer():
+            raise ValueError(f"a shift by {by} is not a whole number of bins of {self.width}")
+        pages, rest = divmod(int(bins), PAGE_BINS)
+        old, self._pages = self._pages, {}
+        for page, counts in old.items():
+            two_pages = np.concatenate(
+                [np.zeros(rest, np.int64), counts, np.zeros(PAGE_BINS - rest, np.int64)]
+            )
+            for offset, part in enumerate((two_pages[:PAGE_BINS], two_pages[PAGE_BINS:])):
+                if part.any():
+                    self._into(page + pages + offset, part)
+        self._fit()
 
     def copy(self) -> Histogram:
         """Return an independent copy."""

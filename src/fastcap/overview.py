@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastcap import words as fw
+from fastcap._criteria import TRANSIENT_WORDS
 from fastcap._shown import MIN_SEGMENT, Bars, Columns, Floats, Spectrum, Survey, power, spectrum_of
 
 if TYPE_CHECKING:
@@ -183,17 +184,18 @@ class Overview:
     ----------
     phase, radius : Envelope
         In turns, unwrapped, and in ADC counts.
-    histogram : RadiusHistogram
-        Of the radius.
+    histogram, early : RadiusHistogram
+        Of the radius behind the start-up transient, and of it.
     spectra : SpectrumSample
         Of the phase.
-    words : int
-        Words taken in.
+    words, early_words : int
+        Words taken in, and how many of them are the transient's.
     """
 
     def __init__(self) -> None:
         self.phase, self.radius = Envelope(), Envelope()
-        self.histogram = RadiusHistogram()
+        self.histogram, self.early = RadiusHistogram(), RadiusHistogram()
+        self.early_words = 0
         self.spectra = SpectrumSample()
         self.words = 0
         self._carry = fw.Carry()
@@ -205,7 +207,12 @@ class Overview:
         self.spectra.add(index, phase)
         radius = fw.radius(words)
         self.radius.add(index, radius)
-        self.histogram.add(radius)
+        early = min(words.size, max(0, TRANSIENT_WORDS - index))
+        if early:
+            self.early.add(radius[:early])
+        if early < words.size:
+            self.histogram.add(radius[early:])
+        self.early_words += early
         self.words += words.size
 
     def survey(self, rate_hz: float, gaps: Sequence[Gap]) -> Survey:
@@ -219,13 +226,16 @@ class Overview:
             self.radius.low,
             self.radius.high,
         )
-        edges, counts = self.histogram.bars(BARS)
+        early = self.early_words if self.early_words < self.words else 0  # nothing else: then that is shown
+        edges, counts = (self.histogram if early or not self.early_words else self.early).bars(BARS)
         return Survey(
             begin_s=0.0,
             end_s=(self.words + sum(gap.words_lost for gap in gaps)) / rate_hz,
             words=self.words,
+            transient_words=early,
+            settled_s=TRANSIENT_WORDS / rate_hz if early else 0.0,
             runs=(columns,),
-            bars=Bars(edges, counts, self.words),
+            bars=Bars(edges, counts, self.words - early),
             spectrum=self.spectra.spectrum(rate_hz),
             gaps_s=tuple((g.word / rate_hz, (g.word + g.words_lost) / rate_hz) for g in gaps),
         )
