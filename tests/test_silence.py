@@ -216,3 +216,46 @@ def test_status_tells_of_a_silent_source(clean_cli: CommandLine, tmp_path: Path)
 
     assert "source silent for" in told[0]
     assert report["words"] == 1_000_000
+
+
+def test_standard_input_that_is_silent_is_ended_where_that_was_asked_for(
+    clean_cli: CommandLine, tmp_path: Path
+) -> None:
+    ours, theirs = os.pipe()
+    os.write(theirs, np.arange(1000, dtype="<u8").tobytes())
+    ended = clean_cli(
+        "capture", "-", "--to", tmp_path / "run.bin", "--ring", "64MiB", "--source-timeout", "1s", "--json", stdin=ours
+    )  # fmt: skip
+    os.close(ours)
+    os.close(theirs)
+
+    assert ended.status == 3
+    assert "warning: standard input was silent for 1 s: it is ended" in ended.err
+    assert_counts(ended.json, 1000)
+
+
+# -- sweeps --------------------------------------------------------------------------------------------
+
+
+def test_sweep_records_a_silent_point_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mark = tmp_path / "once"
+    script = program(
+        f"os.mkdir({str(mark)!r}) if not os.path.exists({str(mark)!r}) else sys.exit(); time.sleep(1000)"
+    )
+    axis = fc.Axis(lambda value: None, [1.0, 2.0], name="x")
+    with headerless(script) as board:
+        results = fc.sweep(board, axis, record={"source_timeout": "1s"}, save=tmp_path / "sweep", retries=1)
+
+    assert results.failed == {}
+    assert "the source was ended: silent for 1 s" in capsys.readouterr().err
+    assert len(list((tmp_path / "sweep").glob("*_a2.bin"))) == 1
+
+
+def test_configuration_says_how_long_a_source_may_be_silent(tmp_path: Path) -> None:
+    script = tmp_path / "words.py"
+    script.write_text(program("time.sleep(1000)")[2])
+    config = tmp_path / "board.toml"
+    command = f"[{sys.executable!r}, {str(script)!r}]"
+    config.write_text(f"[board]\ncommand = {command}\n[capture]\nsource_timeout = '1s'\n")
+    with headerless(config) as board, pytest.raises(fc.SourceError, match="silent for 1 s"):  # type: ignore[arg-type]
+        board.record(None, "none")

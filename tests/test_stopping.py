@@ -178,6 +178,31 @@ def test_board_that_nobody_has_any_more_is_closed(tmp_path: Path) -> None:
     wait_until(lambda: children_of(os.getpid(), "fastcap") == [], 20, "the end of all processes")
 
 
+def test_idle_boards_that_somebody_keeps_give_their_rings_back(tmp_path: Path) -> None:
+    boards = []
+    for k in range(4):
+        boards.append(fc.open(counting(100_000), ring="64MiB"))
+        assert_whole(boards[-1].record(None, tmp_path / f"{k}.bin"), 100_000)
+    wait_until(
+        lambda: len(workers("supervisor")) == 3, 20, lambda: f"three sessions, {workers('supervisor')}"
+    )
+    for k, board in enumerate(boards):
+        assert_whole(board.record(None, tmp_path / f"again_{k}.bin"), 100_000)
+        board.close()
+    assert children_of(os.getpid(), "fastcap") == []
+
+
+def test_board_that_records_keeps_its_session_whatever_others_begin(tmp_path: Path) -> None:
+    with recording(counting(), tmp_path / "first.bin") as (finish, board):
+        others = [fc.open(counting(1000), ring="64MiB") for _ in range(3)]
+        for other in others:
+            other.record(None, "none")
+        board.stop()
+        assert_stopped(finish().report)
+        for other in others:
+            other.close()
+
+
 def test_capture_outlives_its_board(tmp_path: Path) -> None:
     cap = fc.open(counting(100_000), ring="64MiB").record(None, tmp_path, stalls=[(0.0, 1.0)], wait=False)
     gc.collect()

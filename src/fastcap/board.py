@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -35,6 +36,9 @@ __all__ = ["Board", "Capture", "open"]
 
 logger = logging.getLogger(__name__)
 Source = str | Path | Sequence[str] | int
+
+
+IDLE_KEPT = 2  # sessions of other boards in which nothing happens
 
 
 class Board:
@@ -72,7 +76,21 @@ class Board:
         self.session: Session | None = None
         self._captures: list[Capture] = []
         self._owner = os.getpid()
+        self._beginning = (
+            threading.RLock()
+        )  # held from when a session is looked for until a recording is in it
         self._abandon: weakref.finalize[..., Board] | None = None
+
+    def _give_back(self) -> None:
+        """End the session if nothing happens in it; the next recording starts another."""
+        if not self._beginning.acquire(blocking=False):
+            return
+        try:
+            if self.session is not None and self.session.idle:
+                session, self.session = self.session, None
+                session.abandon()
+        finally:
+            self._beginning.release()
 
     def __reduce__(self) -> Any:
         raise FastcapError("a board cannot be sent to another process: open it there with fastcap.open()")
@@ -98,11 +116,13 @@ class Board:
         """Start the session, with what this recording needs, unless it runs; it serves every later one."""
         self._check_owner()
         if self.session is None:
+            _give_back_idle(self)
             self.session = session = Session(
                 message["ring_bytes"], label=self.source.label, realtime=self._realtime,
                 writes=message["sink"] is not None, analyses=message["analysis"] is not None,
             )  # fmt: skip
             self._abandon = weakref.finalize(self, Session.abandon, session)
+            _with_session.add(self)
             self._abandon.atexit = False  # a program's end ends it, as interrupted
         return self.session
 
@@ -233,7 +253,8 @@ class Board:
         """
         try:
             check_startable(self.source)
-            recording = self.open_session(message).record(message, fds, begun)
+            with self._beginning:
+                recording = self.open_session(message).record(message, fds, begun)
         finally:
             for fd in fds:
                 os.close(fd)
@@ -284,10 +305,11 @@ class Board:
             payload=payload or self.payload,
         )  # fmt: skip
         check_startable(self.source)
-        session = self.open_session(message)
-        ring = session.attach()
-        slot = Slot.claim(ring, LOSSLESS)
-        recording = session.record(message, fds)
+        with self._beginning:
+            session = self.open_session(message)
+            ring = session.attach()
+            slot = Slot.claim(ring, LOSSLESS)
+            recording = session.record(message, fds)
         for fd in fds:
             os.close(fd)
         stream: LiveStream | None = None
@@ -344,6 +366,21 @@ class Board:
         if kind is not None and self.session is not None and os.getpid() == self._owner:
             self.session.stop()
         self.close()
+
+
+_with_session: weakref.WeakSet[Board] = weakref.WeakSet()
+
+
+def _give_back_idle(board: Board) -> None:
+    """Before one more session: end those of this process in which nothing happens, but for the latest few.
+
+    Boards that nobody closes, but somebody still refers to, would keep a ring each.
+    """
+    others = [other for other in list(_with_session) if other is not board and other.session is not None]
+    idle = [other for other in others if other.session is not None and other.session.idle]
+    for other in sorted(idle, key=lambda other: other.session.begun_s if other.session else 0.0)[:-IDLE_KEPT]:
+        logger.info("the idle session of %s is ended: its ring is given back", other.source.label)
+        other._give_back()
 
 
 def open(

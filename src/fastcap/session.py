@@ -106,6 +106,7 @@ class Session:
         self.kept_folder: str | None = None
         self._changed = threading.Condition()
         self._owner = os.getpid()
+        self.begun_s = time.monotonic()
         self._count = 0
         self._abandoned = False
         self._posted: deque[tuple[Message, list[int]]] = deque()
