@@ -7,6 +7,7 @@ import signal
 import sys
 import textwrap
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,25 @@ def test_source_without_a_byte_is_named_with_what_it_said(tmp_path: Path) -> Non
         assert caught.value.capture is not None
         assert children_of(os.getpid(), "sleep") == []
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.root
+def test_source_that_not_even_sigkill_ends_is_left_alone(
+    tmp_path: Path, loopdisk: Callable[..., Any]
+) -> None:
+    disk = loopdisk("64MiB")
+    then = f"open({str(disk.mount / 'file')!r}, 'w').write('x')"
+    board = headerless(program(then))
+    with disk.frozen():
+        with pytest.raises(fc.SourceError, match="silent for 1 s") as caught:
+            board.record(None, tmp_path, source_timeout=1)
+        report = caught.value.capture.report
+        board.close()
+
+    assert report["source"]["ended"].startswith("silent for 1 s; process ")
+    assert "is stuck in the kernel" in report["source"]["ended"]
+    assert report["source"]["exit_status"] is None
+    assert_counts(report, WORDS)
 
 
 def test_pipe_that_a_child_of_the_source_holds_open_is_let_go(tmp_path: Path) -> None:
@@ -259,3 +279,11 @@ def test_configuration_says_how_long_a_source_may_be_silent(tmp_path: Path) -> N
     config.write_text(f"[board]\ncommand = {command}\n[capture]\nsource_timeout = '1s'\n")
     with headerless(config) as board, pytest.raises(fc.SourceError, match="silent for 1 s"):  # type: ignore[arg-type]
         board.record(None, "none")
+
+
+@pytest.mark.parametrize("value", ["soon", -1])
+def test_timeout_that_is_no_time_is_refused_before_anything_starts(tmp_path: Path, value: Any) -> None:
+    with fc.open(counting(), ring="64MiB") as board:
+        with pytest.raises(ValueError, match=r"source time-out: .* is not a time such as 30s"):
+            board.record("1s", tmp_path, source_timeout=value)
+        assert board.session is None

@@ -214,7 +214,10 @@ def _source_timeout(value: Any, source: SourceSpec) -> dict[str, float] | None:
         if source.argv is None:
             return None
         return {"seconds": SOURCE_TIMEOUT_S, "buffer_bytes": SOURCE_BUFFER_BYTES}
-    seconds = float(parse_duration_s(value))
+    try:
+        seconds = float(parse_duration_s(value))
+    except ValueError as error:
+        raise ValueError(f"source time-out: {error}; 0 for none") from error
     return {"seconds": seconds, "buffer_bytes": 0} if seconds else None
 
 

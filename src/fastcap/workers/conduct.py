@@ -251,6 +251,7 @@ class Conductor:
             r.source_status = source.status
             r.source_tail = source.tail.decode("utf-8", "replace")
             r.source_gone = True
+            self.limits.let_go(source)
             self.check_sampled(r)
 
         self.s.loop.watch(source.stderr, drain)
@@ -310,6 +311,7 @@ class Conductor:
         source.signal_group(signal.SIGKILL)
         if r.eof is None:  # what it started, and we cannot reach, may hold the pipe open
             self.s.ring.stop_reading(r.id)
+        self.limits.watch_end(r, source)
 
     def fail(self, r: Recording, error: str, text: str) -> None:
         """End a recording with an error; what never began leaves nothing behind."""

@@ -12,9 +12,12 @@ from fastcap.workers.recording import RUNNING, Recording
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from fastcap.devlock import DeviceLock
+    from fastcap.workers.children import Source
     from fastcap.workers.conduct import Conductor
 
 POLL_INTERVAL_S = 0.25
+KILLED_S = 3.0  # from SIGKILL on: a source that is there then is stuck in the kernel
 
 
 class TimeLimits:
@@ -22,6 +25,9 @@ class TimeLimits:
 
     def __init__(self, conductor: Conductor) -> None:
         self.c = conductor
+        self._locks: dict[
+            int, DeviceLock
+        ] = {}  # of devices that sources hold which do not end, by their pids
 
     def watch(self, r: Recording) -> None:
         """Begin to watch a recording whose source has just been started."""
@@ -64,6 +70,30 @@ class TimeLimits:
         r.source_trouble = f"{r.spec['label']} {was}: it is ended"
         self.c.s.say({"op": "silent", "recording": r.id, "text": r.source_trouble})
         self.c.end_source(r, reads_on=True)
+
+    # -- a source that does not end ------------------------------------------------------------------
+
+    def watch_end(self, r: Recording, source: Source) -> None:
+        """Finish a recording without its source if not even SIGKILL, just sent, ends that."""
+        if not r.source_gone:
+            self.c.s.loop.later(KILLED_S, lambda: self._finish_without(r, source))
+
+    def _finish_without(self, r: Recording, source: Source) -> None:
+        if r.source_gone:
+            return
+        stuck = f"process {source.pid} is stuck in the kernel, and SIGKILL does not end it"
+        r.source_ended = f"{r.source_ended}; {stuck}" if r.source_ended else stuck
+        r.source_tail = source.tail.decode("utf-8", "replace")
+        r.source_gone = True
+        if self.c.lock is not None:  # its device stays in use
+            self._locks[source.pid], self.c.lock = self.c.lock, None
+        self.c.s.say({"op": "warning", "recording": r.id, "text": f"{r.spec['label']}: {stuck}"})
+        self.c.check_sampled(r)
+
+    def let_go(self, source: Source) -> None:
+        """Release the device of a source that has ended after all."""
+        if (lock := self._locks.pop(source.pid, None)) is not None:
+            lock.release()
 
     # -- length ------------------------------------------------------------------------------------
 
