@@ -211,6 +211,8 @@ class Session:
         try:
             self._talk()
         finally:
+            self._wakes.close()
+            self._waker.close()
             if self._abandoned:  # nobody waits for it
                 self._process.wait(LEAVE_S)
                 self._channel.close()
