@@ -293,6 +293,16 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
         VHFparser(object())  # type: ignore[arg-type]
 
 
+def test_a_start_without_an_offset_is_naive_as_the_labs(path: Path, east_of_here: timezone) -> None:
+    header = build_header(ARGV, START).replace(b" +0000\n", b"\n" + b"\0" * 6)
+    write_capture(path, rolling(4000).tobytes(), header=header, sidecar=False)
+
+    parsed = VHFparser(path, plot_start_time=START.replace(tzinfo=None) + MS)
+
+    assert parsed.header["Time start"] == parsed.timings.trace_start == START.replace(tzinfo=None)
+    assert parsed.data.size == 2000
+
+
 # -- what the lab's later scripts touch -----------------------------------------------------------------------
 
 

@@ -71,6 +71,15 @@ def test_framing_waits_for_the_table_and_cuts_behind_it() -> None:
     assert (successor.cut, successor.payload) == (framing.cut, framing.payload)
 
 
+@pytest.mark.parametrize(("order", "told"), [("little", 0), ("big", 1)])
+def test_that_live_values_are_of_swapped_words_is_warned_of(order: str, told: int) -> None:
+    framing = Framing(announcement(header="yes"), 4096)
+
+    framing.parse(v2_header(order))
+
+    assert [("big-endian" in warning) for warning in framing.warnings] == [True] * told
+
+
 @pytest.mark.parametrize(
     ("given", "known_by", "said"),
     [

@@ -85,6 +85,11 @@ class Header(msgspec.Struct, frozen=True):
         return self.raw[self.layout.preamble_bytes + WORD_BYTES :].partition(b"\0")[0]
 
     @property
+    def live_warnings(self) -> tuple[str, ...]:
+        """What whoever looks at the words before they are in a file should know: nothing, but of a V2 header."""
+        return ()
+
+    @property
     def wraps(self) -> int:
         """Rollovers of M before the first word: 0, for only a V2 header knows of any."""
         return 0

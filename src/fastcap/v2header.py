@@ -95,6 +95,16 @@ class V2Header(Header, frozen=True, kw_only=True):
         return {key: value for key, value in others.items() if value is not None}
 
     @property
+    def live_warnings(self) -> tuple[str, ...]:
+        """That live values are wrong where the words are in the other byte order: only a file's are swapped."""
+        if self.byte_order == sys.byteorder:
+            return ()
+        return (
+            f"words are {self.byte_order}-endian, this machine is not: the file is right, but live statistics, "
+            "blocks and functions take them as they come, and are wrong",
+        )
+
+    @property
     def wraps(self) -> int:
         """Rollovers before the first word, in the direction of `fastcap.words.Carry`."""
         return -self.m_offset

@@ -190,7 +190,7 @@ class Framing:
         except StreamFormatError as e:
             self.header_error = str(e)
             return
-        self.warnings = list(header.warnings)
+        self.warnings = [*header.warnings, *header.live_warnings]
         self.preamble = header.preamble.decode(errors="replace")
         if self.rate is None:
             self.rate = header.sample_rate_hz
