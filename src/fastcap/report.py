@@ -6,6 +6,8 @@ Nothing here is assumed: what nobody measured is null. Losses that fastcap itsel
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from fastcap import events, verdict
 from fastcap.events import Event
 
@@ -52,6 +54,32 @@ def ledger(
             entry["odd_bytes"] = data["odd_bytes"]
         entries.append(entry)
     return entries
+
+
+def _sink_losses(recording: Any, segment: Json) -> list[Json]:
+    """Return the ledger entries of what the destination had of one file, and lost; a gap within parts it."""
+    header_bytes = (
+        0 if segment["first_word"] else segment["header_bytes"]
+    )  # later files' stand not in the ring
+    begin, entries = segment["position"], []
+    inside = [g for g in recording.gaps if begin <= g.position <= segment["end"]]
+    gaps = [g for g in inside if g.position > begin or segment["first_word"] == 0]
+    for loss in recording.sink_losses:
+        if loss["index"] != segment["index"]:
+            continue
+        first, last = loss["position"], loss["position"] + loss["bytes"]
+        edges = [first, *sorted({g.position for g in gaps if first < g.position < last}), last]
+        for start, end in pairwise(edges):
+            words_before = (start - begin - header_bytes) // recording.word_bytes
+            words_before += sum(g.data["words"] for g in gaps if g.position <= start)
+            words = (end - start) // recording.word_bytes
+            entry = {"stage": "sink", "after_word": words_before, "words": words, "certainty": "exact"}
+            entries.append({**entry, "at_s": loss["at_s"]})
+    return entries
+
+
+def _told_of_sink(recording: Any, index: int) -> Json:
+    return {"errors": recording.errors_of(index), "incidents": recording.incidents_of(index)}
 
 
 def _unknown(losses: list[Json], first_word: int, upto: int | None) -> list[Json]:
@@ -130,6 +158,8 @@ def build(recording: Any, segment: Json) -> Json:
         first_word=first,
         started_ns=recording.started_ns,
     )
+    entries += _sink_losses(recording, segment)
+    entries.sort(key=lambda e: int(e["after_word"]))
     lost = sum(e["words"] for e in entries)
     upto = None if segment["last"] else first + words + lost
     entries += _unknown(recording.unknown_losses, first, upto)
@@ -155,7 +185,7 @@ def build(recording: Any, segment: Json) -> Json:
         "pipe_full_s": recording.pipe_full_s,
         "pipe_bytes": recording.pipe_bytes or None,
         "clock": clock["clock"],
-        "sink": segment["sink"] and segment["sink"] | {"errors": recording.errors_of(segment["index"])},
+        "sink": segment["sink"] and segment["sink"] | _told_of_sink(recording, segment["index"]),
         "checksum": checksum if segment["path"] else None,
         "source": recording.source_report(),
         "analysis": recording.analysis_result,
@@ -171,10 +201,25 @@ def build(recording: Any, segment: Json) -> Json:
     return draft | verdict.settle(draft, arrived=recording.complete if last else True)
 
 
+def placed(report: Json, place: Json, *, arrived: bool) -> Json:
+    """Return the report of a file of which it became known only later where it is.
+
+    Parameters
+    ----------
+    place : dict
+        ``path``; ``wanted_path`` and ``file_error``, the sink's.
+    arrived : bool
+        See `fastcap.verdict.settle`.
+    """
+    sink = report["sink"] | {key: place[key] for key in ("wanted_path", "file_error")}
+    draft = report | {"path": place["path"], "sink": sink}
+    return draft | verdict.settle(draft, arrived=arrived)
+
+
 def without_file(report: Json, why: str) -> Json:
     """Return the report of a file that is not where the report says; ``why`` in words."""
     draft = report | {"sink": report["sink"] | {"file_error": why}}
     return draft | verdict.settle(draft, arrived=report["complete"])
 
 
-__all__ = ["build", "events", "ledger", "rate_hz", "without_file"]
+__all__ = ["build", "events", "ledger", "placed", "rate_hz", "without_file"]

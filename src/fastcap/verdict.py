@@ -86,7 +86,8 @@ def settle(draft: Report, *, arrived: bool) -> dict[str, Any]:
         The source gave all that was asked of it, and ended well.
     """
     lost = sum(e["words"] for e in draft["ledger"] if e["certainty"] == "exact")
-    return {"complete": arrived and not _file_error(draft), "words_lost": lost}
+    there = not _file_error(draft) and not _sink_loss(draft)
+    return {"complete": arrived and there, "words_lost": lost}
 
 
 def judge(report: Report) -> Verdict:
@@ -159,6 +160,11 @@ def _file_error(report: Report) -> str | None:
     return error
 
 
+def _sink_loss(report: Report) -> str | None:
+    lost = any(e["stage"] == "sink" for e in report["ledger"])
+    return "words that were on the destination are not there any more" if lost else None
+
+
 def _source_ended(report: Report) -> str | None:
     ended = report["source"].get("ended")
     return f"the source was ended: {ended}" if ended else None
@@ -189,6 +195,7 @@ def _read_error(report: Report) -> str | None:
 
 _SHORTFALLS: tuple[Callable[[Report], str | None], ...] = (
     _file_error,
+    _sink_loss,
     _header,
     _read_error,
     _source_ended,

@@ -7,12 +7,11 @@ lead to the inode that was written, in the size that was written.
 
 from __future__ import annotations
 
-import errno
 import os
 
-from fastcap.naming import sidecar_path
 from fastcap.wire import Channel, Message
-from fastcap.workers.directory import Directory, SinkFailed, identity
+from fastcap.workers.directory import Directory, SinkFailed, has_lasting_inodes, identity
+from fastcap.workers.sidecar_file import replace_report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,21 +29,24 @@ def close_files(channel: Channel, message: Message, writer: NasWriter | None = N
     ----------
     message : dict
         ``recording``, ``directory``, ``files`` (each with ``index``, ``name`` and its
-        `fastcap.workers.directory.identity`), ``report`` (the last file's, if it has grown).
+        `fastcap.workers.directory.identity`), ``report`` (the last file's, if it has grown), ``found`` (where the
+        directory was last, and its [device, inode]).
     writer : NasWriter, optional
         Who wrote them; without, he died since, and what he knew is read back.
     """
     recording = message["recording"]
     directory = writer.sink.directory if writer is not None else Directory(message["directory"])
+    where = message["found"]
     while True:
         try:
-            if directory.fd < 0:
+            if directory.fd < 0 and (where is None or not directory.open_known(*where)):
                 directory.open(message["device"])
             if message["report"] is not None:
                 if writer is not None:
-                    writer.sink.amend(message["report"], writer.header)
+                    writer.completion.amend(message["report"], writer.header)
                 else:
-                    _replace_report(directory, message["report"])
+                    replace_report(directory, message["report"])
+            directory.find()
             gone = [
                 {"index": f["index"], "why": why} for f in message["files"] if (why := _missing(directory, f))
             ]
@@ -55,33 +57,22 @@ def close_files(channel: Channel, message: Message, writer: NasWriter | None = N
         got = channel.receive(RETRY_S)
         if got is not None and got[0]["op"] in ("abandon", "final"):
             return
-    channel.send({"op": "files_closed", "recording": recording, "gone": gone})
+    channel.send({"op": "files_closed", "recording": recording, "gone": gone, "directory": directory.path})
 
 
 def _missing(directory: Directory, file: dict[str, Any]) -> str | None:
     """Return why a finished file is not there any more as it was, None: it is."""
     name = file["name"]
+    if directory.hidden:
+        return f"{directory.wanted} was unmounted, or covered: {name} is on the disk that was there"
     try:
         found = identity(os.stat(name, dir_fd=directory.fd, follow_symlinks=False))
     except FileNotFoundError:
         return f"somebody removed or moved {os.path.join(directory.path, name)} after it was complete"
     except OSError as e:
         raise SinkFailed("look at", os.path.join(directory.path, name), e) from e
-    if found == {key: file[key] for key in found}:
-        return None
+    if found["bytes"] == file["bytes"]:
+        same = (found["device"], found["inode"]) == (file["device"], file["inode"])
+        if same or not has_lasting_inodes(file["device"]):
+            return None
     return f"{os.path.join(directory.path, name)} is not the file any more that was written"
-
-
-def _replace_report(directory: Directory, report: dict[str, Any]) -> None:
-    """Put a report into the sidecar that a dead writer left."""
-    import json
-
-    from fastcap.sidecar import encode
-
-    name = sidecar_path(os.path.basename(report["path"]))
-    try:
-        content = json.loads(directory.read(name) or b"")
-        content["global"]["fastcap:report"] = report
-    except (ValueError, KeyError, TypeError) as e:
-        raise SinkFailed("read the sidecar", os.path.join(directory.path, name), errno.ENODATA) from e
-    directory.replace(name, encode(content))

@@ -390,7 +390,7 @@ class Conductor:
             self.fail(
                 r,
                 "SinkError",
-                f"{r.sink_trouble} (for {waited_s:.0f} s); what is missing stays in {self.s.folder}",
+                f"{r.sink_trouble} (for {waited_s:.0f} s); {r.kept_where(self.s.folder)}",
             )
             return
         self.s.loop.later(look_s, lambda: self._look_for_progress(r, now, waited_s))
@@ -405,9 +405,9 @@ class Conductor:
         r.pending_segment = None
         self._read_events()
         built = report.build(r, segment)
-        del r.reports[segment["index"] :]
-        r.reports.append(built)
-        self.s.tell(r.writer, {"op": "commit", "index": segment["index"], "report": built})
+        index, arrived = segment["index"], r.complete if segment["last"] else True
+        r.reports[index:], r.arrived[index:] = [built], [arrived]
+        self.s.tell(r.writer, {"op": "commit", "index": index, "report": built, "arrived": arrived})
 
     def _read_events(self) -> None:
         for event in self.s.log.poll():

@@ -43,6 +43,39 @@ def identity(status: os.stat_result) -> dict[str, Any]:
     return {"device": status.st_dev, "inode": status.st_ino, "bytes": status.st_size}
 
 
+def is_same(a: os.stat_result, b: os.stat_result) -> bool:
+    """Tell whether both are of one file."""
+    return (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
+
+
+def has_lasting_inodes(device: int) -> bool:
+    """Tell whether a file keeps its inode number there: FUSE gives a file another with every new name it is seen by."""
+    mine = f"{os.major(device)}:{os.minor(device)}"
+    with open("/proc/self/mountinfo") as mounts:
+        kinds = [line.partition(" - ")[2] for line in mounts if line.split()[2] == mine]
+    return not any(kind.startswith("fuse") for kind in kinds)
+
+
+def write_all(fd: int, data: bytes, offset: int) -> None:
+    """Write at a place, however short the writes are."""
+    done = 0
+    while done < len(data):
+        done += os.pwrite(fd, data[done:], offset + done)
+
+
+def _path_to(mine: os.stat_result, candidates: tuple[str, ...]) -> str | None:
+    """Return the first path that leads to it; links of /proc/self/fd are read. None: none does."""
+    for candidate in candidates:
+        try:
+            path = os.readlink(candidate) if candidate.startswith("/proc/self/fd/") else candidate
+            if is_same(os.stat(path), mine):
+                return path
+        except OSError as e:
+            if e.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                return candidate  # unreachable is not elsewhere; writing tells what is wrong
+    return None
+
+
 class Directory:
     """A destination's directory.
 
@@ -58,10 +91,15 @@ class Directory:
         The file system it is on.
     free_bytes : int
         When it was opened.
+    wanted : str
+        The path that was given; `path` follows the directory where that is moved.
+    hidden, removed : bool
+        See `find`.
     """
 
     def __init__(self, path: str) -> None:
-        self.path = path
+        self.path = self.wanted = path
+        self.hidden = self.removed = False
         self.fd = -1
         self.device = 0
         self.free_bytes = 0
@@ -92,12 +130,56 @@ class Directory:
         if device is not None and self.device != device:
             raise SinkFailed("go on in", self.path, errno.ENODEV)
 
-    def is_elsewhere(self) -> bool:
-        """Tell whether the path leads to another file system by now."""
+    def open_known(self, path: str, inode: list[int]) -> bool:
+        """Open it where a predecessor found it last, if it is still there; ``inode`` is [device, inode]."""
         try:
-            return os.stat(self.path).st_dev != self.device
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError:
-            return False  # unreachable is not elsewhere; writing tells what is wrong
+            return False
+        found = os.fstat(fd)
+        if [found.st_dev, found.st_ino] != inode:
+            os.close(fd)
+            return False
+        self.fd, self.device, self.path = fd, found.st_dev, path
+        return True
+
+    def find(self) -> None:
+        """Look where it is by now.
+
+        `path` follows one that was moved; where no path leads to it, it is ``hidden`` (unmounted, or something is
+        mounted over it), or ``removed``.
+        """
+        try:
+            mine = os.fstat(self.fd)
+        except OSError as e:
+            self.removed = e.errno in (errno.ENOENT, errno.ESTALE)
+            return
+        self.removed = not mine.st_nlink
+        found = _path_to(mine, (self.wanted, f"/proc/self/fd/{self.fd}"))
+        self.hidden = found is None and not self.removed
+        self.path = found or self.path
+
+    def make_again(self) -> None:
+        """Make the directory again that was removed, on no other file system than it was on.
+
+        Raises
+        ------
+        SinkFailed
+            Call it again.
+        """
+        there = self.wanted
+        while not os.path.lexists(there):
+            there = os.path.dirname(there)
+        try:
+            if os.stat(there).st_dev != self.device:
+                raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+            os.makedirs(self.wanted, exist_ok=True)
+            fd = os.open(self.wanted, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            os.dup2(fd, self.fd, inheritable=False)  # others know it by its number
+            os.close(fd)
+        except OSError as e:
+            raise SinkFailed("make the directory again", self.wanted, e) from e
+        self.find()
 
     def exists(self, name: str) -> bool:
         """Tell whether there is something of this name."""

@@ -50,6 +50,7 @@ class Finishing:
             r.writer.recording = r.id
         report = r.reports[-1] if r.grown else None
         known = {"device": r.destination_device, "files": r.files_named, "report": report}
+        known["found"] = (r.sink_so_far or {}).get("directory")
         self.c.s.tell(r.writer, {**r.spec["sink"], **known, "op": "close", "recording": r.id})
 
     def _watch(self, r: Recording, waited_s: float) -> None:

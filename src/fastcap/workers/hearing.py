@@ -6,9 +6,10 @@ Flow: a worker's message names its recording; its ``op`` names the method. The m
 
 from __future__ import annotations
 
+import os
 import time
 
-from fastcap.report import without_file
+from fastcap.report import placed, without_file
 from fastcap.wire import Message
 from fastcap.workers.children import Worker
 from fastcap.workers.recording import PREPARING, Recording
@@ -126,9 +127,10 @@ class Hearing:
         r.files_told = index + 1
         r.files_named.append(message["file"])
         r.sink_works()
-        r.reports[index]["path"] = message["path"]  # it may have got another name at the last moment
-        r.reports[index]["sink"]["wanted_path"] = message["wanted_path"]
-        self.c.s.say({"op": "file", "recording": r.id, "path": message["path"], "report": r.reports[index]})
+        # it may have got another name at the last moment
+        done = r.reports[index] = placed(r.reports[index], message["place"], arrived=r.arrived[index])
+        done["sink"] |= {"errors": r.errors_of(index), "incidents": r.incidents_of(index)}
+        self.c.s.say({"op": "file", "recording": r.id, "path": done["path"], "report": done})
 
     def _on_renamed(self, r: Recording, worker: Worker, message: Message) -> None:
         names = r.spec["sink"]["names"]
@@ -147,6 +149,8 @@ class Hearing:
 
     def _on_files_closed(self, r: Recording, worker: Worker, message: Message) -> None:
         r.sink_works()
+        for report in r.reports:
+            report["path"] = os.path.join(message["directory"], os.path.basename(report["path"]))
         for gone in message["gone"]:
             r.reports[gone["index"]] = without_file(r.reports[gone["index"]], gone["why"])
         r.closed = True
@@ -160,12 +164,17 @@ class Hearing:
             )
             self.c.s.say({"op": "warning", "recording": r.id, "text": text})
 
-    def _on_path_lost(self, r: Recording, worker: Worker, message: Message) -> None:
-        r.path_trouble = None
-        if message["lost"]:
-            directory = r.spec["sink"]["directory"]
-            r.path_trouble = f"{directory} was unmounted; writing goes on, to the disk that was there"
+    def _on_place(self, r: Recording, worker: Worker, message: Message) -> None:
+        r.path_trouble = message["text"]
+        if r.path_trouble is not None:
             self.c.s.say({"op": "warning", "recording": r.id, "text": r.path_trouble})
+
+    def _on_incident(self, r: Recording, worker: Worker, message: Message) -> None:
+        r.take_incident(message["index"], message["text"])
+        self.c.s.say({"op": "warning", "recording": r.id, "text": message["text"]})
+
+    def _on_sink_loss(self, r: Recording, worker: Worker, message: Message) -> None:
+        r.sink_losses.append({**message["loss"], "at_s": r.since_start_s()})
 
     def _on_sink_error(self, r: Recording, worker: Worker, message: Message) -> None:
         if r.sink_fails(message["text"], message["index"]):

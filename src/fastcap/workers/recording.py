@@ -103,6 +103,9 @@ class Recording:
             dict[str, Any]
         ] = []  # of all files; what the destination has not got over has no end
         self._errors_said: set[str] = set()  # since the destination last worked
+        self.sink_losses: list[dict[str, Any]] = []  # what the destination had, and lost: see workers/intact
+        self.incidents: list[dict[str, Any]] = []  # what others did to files
+        self.arrived: list[bool] = []  # by file: the source gave all of it
         self.files_named: list[dict[str, Any]] = []  # by what each complete file is known again
         self.closing = self.closed = False  # the files are looked at for the last time; that is done
         self.grown = False  # the last report holds more than its sidecar
@@ -285,7 +288,7 @@ class Recording:
         if text in self._errors_said:
             return False
         if not self._errors_said and len(self.sink_errors) < _MOST_ERRORS:
-            entry = {"index": index, "at_s": self._since_start_s(), "for_s": None, "text": text}
+            entry = {"index": index, "at_s": self.since_start_s(), "for_s": None, "text": text}
             self.sink_errors.append(entry)
         self._errors_said.add(text)
         return True
@@ -296,7 +299,7 @@ class Recording:
         self._errors_said.clear()
         if not self.sink_errors or self.sink_errors[-1]["for_s"] is not None:
             return None
-        for_s: float = round(self._since_start_s() - self.sink_errors[-1]["at_s"], 6)
+        for_s: float = round(self.since_start_s() - self.sink_errors[-1]["at_s"], 6)
         self.sink_errors[-1]["for_s"] = for_s
         return for_s
 
@@ -305,10 +308,39 @@ class Recording:
         keys = ("at_s", "for_s", "text")
         found = [{key: e[key] for key in keys} for e in self.sink_errors if e["index"] == index]
         if found and found[-1]["for_s"] is None:
-            found[-1]["for_s"] = round(self._since_start_s() - found[-1]["at_s"], 6)  # so far
+            found[-1]["for_s"] = round(self.since_start_s() - found[-1]["at_s"], 6)  # so far
         return found
 
-    def _since_start_s(self) -> float:
+    def take_incident(self, index: int, text: str) -> None:
+        """Note what others did to file ``index``."""
+        if len(self.incidents) < _MOST_ERRORS:
+            self.incidents.append({"index": index, "at_s": self.since_start_s(), "text": text})
+
+    def incidents_of(self, index: int) -> list[dict[str, Any]]:
+        """Return the report's ``incidents``: what others did to file ``index``."""
+        return [{key: i[key] for key in ("at_s", "text")} for i in self.incidents if i["index"] == index]
+
+    def kept_where(self, folder: str) -> str:
+        """Return in words where the bytes of a recording are that is given up: what is known of it, nothing else."""
+        slot = self.ring.slot_state(self.writer_slot) if self.writer_slot is not None else None
+        begin = self.ring.reader_state()["start"] if self.end_state is None else self.end_state["start"]
+        if slot is None or not self.destination_checked:
+            return f"what arrived is in {folder}" if os.path.isdir(folder) else "nothing of it is kept"
+        lost = sum(loss["bytes"] for loss in self.sink_losses)
+        written, left = max(0, slot["cursor"] - begin - lost), max(0, self.ring.framed - slot["cursor"])
+        directory = ((self.sink_so_far or {}).get("directory") or [self.spec["sink"]["directory"]])[0]
+        if (self.sink_so_far or {}).get("nameless"):
+            parts = [f"its first {written} bytes are lost with the file that was removed"]
+        else:
+            parts = [f"its first {written} bytes were written to {directory}, the last file as .part"]
+        if left and os.path.isdir(folder):
+            parts.append(f"the other {left} bytes are in the ring in {folder}")
+        elif left:
+            parts.append(f"the other {left} bytes are lost: the session's folder {folder} is gone")
+        return "; ".join(parts)
+
+    def since_start_s(self) -> float:
+        """Return the seconds since the recording began."""
         return round(max(0, now_ns() - self.started_ns) * 1e-9, 6)
 
     def source_report(self) -> dict[str, Any]:
@@ -327,6 +359,8 @@ class Recording:
         if self.ended is None or state is None:
             return None
         kept, lost = self.ended["bytes"], self.ended["words_lost"] * self.word_bytes + self.ended["odd_lost"]
+        on_disk = sum(loss["bytes"] for loss in self.sink_losses)  # was kept, and is lost
+        kept, lost = kept - on_disk, lost + on_disk
         handled = state["end"] - state["start"] + state["dropped_bytes"]
         return {
             "bytes_read": self.bytes_read,
@@ -376,6 +410,7 @@ class Recording:
         head, start = self.ring.head, state["start"] if live else 0
         slot = self.ring.slot_state(self.writer_slot) if self.writer_slot is not None else None
         busy = slot["busy_since_ns"] if slot else 0
+        incident = self.incidents[-1]["text"] if self.incidents else None
         return {
             "recording": self.id,
             "state": self.state,
@@ -389,6 +424,7 @@ class Recording:
             "trouble": self.source_trouble
             or self.sink_trouble
             or self.path_trouble
+            or incident
             or self.slip_trouble
             or self.name_trouble,
             "elapsed_s": round((now_ns() - self.begun_ns) * 1e-9, 3),

@@ -265,7 +265,7 @@ class Replacer:
             r.writer = self.c.take("nas_writer")
             r.writer.recording = r.id
             known: dict[str, Any] = {"checked": r.destination_checked, "device": r.destination_device}
-            known |= {"turn": self.c.turns.has(r), "so_far": r.sink_so_far}
+            known |= {"turn": self.c.turns.has(r), "so_far": r.sink_so_far, "losses": r.sink_losses}
             message = {"recording": r.id, "slot": slot, **known, **r.spec["sink"]}
             self.c.s.tell(r.writer, {"op": "resume", **message})
         self.c.s.loop.later(0.5, self.c.warm_up)

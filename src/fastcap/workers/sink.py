@@ -14,8 +14,10 @@ from fastcap._ring import Slot, now_ns
 from fastcap.naming import plain_name, sidecar_path
 from fastcap.workers.calls import Calls
 from fastcap.workers.digest import Digest
-from fastcap.workers.directory import Directory, SinkFailed, identity
+from fastcap.workers.directory import Directory, SinkFailed, write_all
 from fastcap.workers.filenames import FileNames, needed, shifted_header
+from fastcap.workers.intact import EDGE_BYTES, Edges
+from fastcap.workers.whereabouts import Whereabouts, is_known
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 
     from fastcap.workers.file_index import FileIndex
 
-_READ_BYTES = 1 << 20
 _NOT_A_NAME = (errno.EINVAL, errno.EILSEQ)  # what file systems say that do not take every character
 
 
@@ -35,7 +36,8 @@ class Sink:
     ----------
     message : dict
         ``directory``, ``name`` (without .bin), ``suffixes`` (of the second and later files: see
-        `fastcap.naming`), ``checksum`` ("sha256" or "none"), ``stalls`` (injected: [[at_s, for_s], ...]).
+        `fastcap.naming`), ``checksum`` ("sha256" or "none"), ``stalls`` (injected: [[at_s, for_s], ...]);
+        of a predecessor ``so_far`` (see `known`) and ``losses`` (see `fastcap.workers.intact.mend`).
     slot : Slot
         The consumer slot whose ring memory is written.
     """
@@ -51,6 +53,14 @@ class Sink:
         self.rate: list[int] | None = message.get("rate")  # words per second, where it is stated
         self.calls = Calls(message.get("stalls") or [], message.get("so_far"))
         self.slot = slot
+        self._so_far: dict[str, Any] | None = message.get("so_far")
+        self._losses: list[dict[str, Any]] = message.get("losses") or []
+        self.on_incident: Callable[[str], None] = lambda text: (
+            None
+        )  # others did something to file or directory
+        self.on_loss: Callable[[dict[str, Any]], None] = lambda loss: None
+        self._known: dict[str, Any] = {}
+        self.whereabouts = Whereabouts(self, lambda text: self.on_incident(text))
         self.fd = -1
         self.index = 0
         self.path_lost_at_s: float | None = None  # when the directory's path was first seen to lead elsewhere
@@ -59,18 +69,21 @@ class Sink:
         self.header_bytes = 0  # of the board's header; known before the first byte is written
         self._begun = False  # next_file() has counted on, but not made the file yet
         self.given: str | None = None  # the present file's name, where it has one of its own
-        self.finished: dict[str, Any] = {}  # by what the last complete file is known again
         self._new_file(0, 0, b"")
 
     def _new_file(self, position: int, first_word: int, prefix: bytes) -> None:
         self.position = position  # of the file's first ring byte
         self.first_word = first_word
         self.prefix = prefix  # a rewritten header that stands before it
+        self.removed_bytes = sum(loss["bytes"] for loss in self._losses if loss["index"] == self.index)
+        self.edges = Edges()
+        self.whereabouts.new_file()
         self.dirty = False
-        self.digest: Digest | None = self._new_digest(position)  # None: a predecessor had some of the bytes
+        self.digest: Digest | None = self.new_digest(position)  # None: a predecessor had some of the bytes
         self.calls.new_file()
 
-    def _new_digest(self, position: int) -> Digest:
+    def new_digest(self, position: int) -> Digest:
+        """Return a digest, and the index, of the present file from ring position ``position`` on."""
         return Digest(self.checksum, position, self._make_index)
 
     def _make_index(self) -> FileIndex:
@@ -88,14 +101,19 @@ class Sink:
 
     @property
     def wanted_path(self) -> str | None:
-        """The path that the present file would have if nobody else had taken it; None: it has that."""
+        """The path that the present file would have if others had left things alone; None: it has that."""
         wanted = self.names.wanted(self.index, self.first_word, self.given)
-        return None if wanted == self.name else os.path.join(self.directory.path, wanted)
+        path = os.path.join(self.directory.wanted, wanted)
+        return None if path == self.path else path
 
     @property
     def path(self) -> str:
         """Path of the present file once it is complete."""
         return os.path.join(self.directory.path, self.name)
+
+    def offset(self, position: int) -> int:
+        """Return where in the present file the byte at a ring position has its place."""
+        return len(self.prefix) + position - self.position - int(self.removed_bytes)
 
     @property
     def part_path(self) -> str:
@@ -122,9 +140,21 @@ class Sink:
         self._create(again=again, renames=begun)
         self.calls.opened(begun_ns, now_ns())
 
+    def open_again(self, device: int) -> None:
+        """Open the directory that a predecessor wrote to, wherever it is by now.
+
+        Raises
+        ------
+        SinkFailed
+            Call it again.
+        """
+        known = (self._so_far or {}).get("directory")
+        if known is None or not self.directory.open_known(*known):
+            self.directory.open(device)
+
     def path_is_lost(self) -> bool:
-        """Tell whether the directory's path leads to another file system by now; note when that was first seen."""
-        lost = self.directory.is_elsewhere()
+        """Tell whether no path leads to the directory any more; note when that was first seen."""
+        lost = self.directory.hidden
         if lost and self.path_lost_at_s is None:
             self.path_lost_at_s = round((now_ns() - self.calls.started_ns) * 1e-9, 6)
         return lost
@@ -147,7 +177,7 @@ class Sink:
                 return os.path.join(self.directory.path, name)
         return None
 
-    def _take_next_name(self) -> None:
+    def take_next_name(self) -> None:
         """Go to the next name of the present file that nobody has, and say so before anything has it."""
         number = self.names.number(self.index)
         while True:
@@ -166,7 +196,7 @@ class Sink:
                 if e.errno in _NOT_A_NAME and self.names.can_be_plain:
                     self._use_plain_names(check=not renames and not again)
                 elif e.errno == errno.EEXIST and renames:
-                    self._take_next_name()
+                    self.take_next_name()
                 else:
                     raise
 
@@ -212,6 +242,7 @@ class Sink:
             self._new_file(position, first_word, shifted_header(header, first_word, self.rate))
             self._begun = True
         begun_ns = now_ns()
+        self.whereabouts.see_to_directory()
         self._create(renames=True)
         self.calls.note(begun_ns, now_ns() - begun_ns)
         self._write_prefix()
@@ -223,10 +254,8 @@ class Sink:
             self.digest.add(self.prefix)
 
     def _put_prefix(self) -> None:
-        done = 0
         try:
-            while done < len(self.prefix):
-                done += os.pwrite(self.fd, self.prefix[done:], done)
+            write_all(self.fd, self.prefix, 0)
         except OSError as e:
             raise SinkFailed("write", self.part_path, e) from e
 
@@ -242,7 +271,7 @@ class Sink:
         """
         if position == self.position:  # also after a failed fsync, which may have thrown it away
             self._put_prefix()
-        offset = len(self.prefix) + position - self.position
+        offset = self.offset(position)
         digest = self.digest
         if digest is not None:
             digest.take_beside(self.slot, position, size)
@@ -253,6 +282,8 @@ class Sink:
             raise SinkFailed("write", self.part_path, -done if done else errno.EIO)
         if digest is not None:
             digest.take(self.slot, position, int(done))
+        last = min(int(done), EDGE_BYTES)
+        self.edges.wrote(offset, offset + done, bytes(self.slot.view(position + done - last, last)))
         return int(done)
 
     @property
@@ -285,17 +316,50 @@ class Sink:
             return  # nothing is cached there
 
     def reopen_if_stale(self, error: int) -> None:
-        """After ESTALE or EBADF the descriptor is dead: open the part file anew, if it is there."""
+        """After ESTALE or EBADF the descriptor is dead: open the part file anew, if it is there and ours."""
         if self.fd < 0 or error not in (errno.ESTALE, errno.EBADF, errno.ENOTCONN):
             return
+        fd = -1
         try:
-            fd = os.open(
-                self.name + ".part", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.directory.fd
-            )
+            fd = self._open_own(self.name + ".part")
         except OSError:
             return  # still unreachable: the next write says so, and this is tried again
-        os.close(self.fd)
-        self.fd = fd
+        if fd >= 0:
+            os.close(self.fd)
+            self.fd = fd
+
+    def _open_own(self, name: str) -> int:
+        """Open a file of this name; -1 if it is not the one that was written."""
+        fd = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.directory.fd)
+        if self._so_far is None or self._so_far["index"] != self.index or is_known(fd, self._so_far):
+            return fd
+        os.close(fd)
+        return -1
+
+    def known(self) -> dict[str, Any]:
+        """Return by what a successor, or this one after an error, knows the present file again."""
+        try:
+            self._known = self.whereabouts.known()
+        except OSError:
+            return self._known  # unreachable at this moment
+        self._so_far = {"index": self.index, **self._known}
+        return self._known
+
+    def intact_bytes(self, written: int) -> int | None:
+        """Return how much of the file's beginning is as it was written up to ring position ``written``; None: all.
+
+        Call it after `sync`.
+        """
+        try:
+            return self.edges.intact_bytes(self.fd, self.offset(written))
+        except OSError as e:
+            raise SinkFailed("look at", self.part_path, e) from e
+
+    def drop_digest(self) -> None:
+        """Digest the file at its end, from what is there."""
+        if self.digest is not None:
+            self.digest.give_up()
+            self.digest = None
 
     # -- after a predecessor's death -------------------------------------------------------------------
 
@@ -327,30 +391,25 @@ class Sink:
         self._new_file(position, first_word, prefix)
         self.digest = None
         self.calls.take_over(self.index)
-        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            if self.slot.cursor <= position and not self.directory.exists(self.name + ".part"):
-                self._create(renames=True)
-            elif self._find_part():
-                self.fd = os.open(self.name + ".part", flags, dir_fd=self.directory.fd)
-            else:  # it had its name already; what never had a part file is not ours
-                self.fd = os.open(self.name, flags, dir_fd=self.directory.fd)
+            if self._find_part():
+                self.fd = self._open_own(self.name + ".part")
+            elif self.slot.cursor > position and self.directory.exists(self.name):
+                self.fd = self._open_own(self.name)  # it had its name already
         except OSError as e:
             raise SinkFailed("open", self.part_path, e) from e
+        if self.fd < 0:  # there is none, or it is somebody else's
+            self.whereabouts.see_to_directory()
+            self._create(renames=True)
         self.dirty = True
         self._write_prefix()
 
-    def _digest_file(self, size: int) -> Digest:
-        """Digest the finished file by reading it back."""
-        digest = self._new_digest(self.position)
-        offset = 0
-        while offset < size:
-            data = os.pread(self.fd, min(_READ_BYTES, size - offset), offset)
-            if not data:
-                raise SinkFailed("read back", self.part_path, errno.EIO)
-            digest.add(data)
-            offset += len(data)
-        return digest
+    def present_bytes(self) -> int:
+        """Return the present file's size."""
+        try:
+            return os.fstat(self.fd).st_size
+        except OSError as e:
+            raise SinkFailed("look at", self.part_path, e) from e
 
     def discard(self) -> None:
         """Remove the part file of a recording that never began."""
@@ -360,124 +419,3 @@ class Sink:
             self.fd = -1
         if self.digest is not None:
             self.digest.give_up()
-
-    # -- completing ------------------------------------------------------------------------------------
-
-    def measured(self, end: int, header_bytes: int) -> dict[str, Any]:
-        """Return what the pump knows of the present file, which ends at ring position ``end``."""
-        size = len(self.prefix) + end - self.position
-        if self.digest is not None:
-            self.digest.settle()
-        if self.digest is None and self.checksum == "sha256":
-            self.digest = self._digest_file(size)
-        return {
-            "index": self.index,
-            "path": self.path,
-            "position": self.position,
-            "end": end,
-            "bytes": size,
-            "first_word": self.first_word,
-            "header_bytes": header_bytes,
-            "checksum": self.digest.checksum if self.digest is not None else None,
-            "sink": {
-                **self.calls.report(),
-                "path_lost_at_s": self.path_lost_at_s,
-                "wanted_path": self.wanted_path,
-            },
-        }
-
-    def commit(self, report: dict[str, Any], header: bytes) -> str:
-        """Write the sidecar, give the file its name, sync the directory; return the path.
-
-        If somebody has taken either name in the meantime, both files get the next free one, and ``report`` says so.
-
-        Raises
-        ------
-        SinkFailed
-            The part file is complete and durable; calling again goes on where this stopped.
-        """
-        while not self._name_files(report, header):
-            part = self.name + ".part"
-            self._take_next_name()
-            self._rename(part, self.name + ".part")
-            report["path"] = self.path
-            report["sink"]["wanted_path"] = self.wanted_path
-        if self.digest is not None and self.digest.index is not None:
-            self.digest.index.leave(self.fd, self.name)
-        try:
-            os.fsync(self.directory.fd)
-        except OSError as e:
-            raise SinkFailed("complete", self.path, e) from e
-        if self.fd >= 0:
-            self.finished = identity(os.fstat(self.fd))
-            os.close(self.fd)
-            self.fd = -1
-        return self.path
-
-    def find_finished(self) -> None:
-        """Look at a file that a dead predecessor has completed, or that is gone since."""
-        try:
-            self.finished = identity(os.stat(self.name, dir_fd=self.directory.fd, follow_symlinks=False))
-        except OSError:
-            self.finished = {"device": self.directory.device, "inode": 0, "bytes": 0}
-
-    def _rename(self, old: str, new: str) -> None:
-        try:
-            self.directory.rename_noreplace(old, new)
-        except OSError as e:
-            raise SinkFailed("complete", self.path, e) from e
-
-    def _name_files(self, report: dict[str, Any], header: bytes) -> bool:
-        """Give sidecar and file their names; False if one of these is somebody else's."""
-        if not self.directory.exists(self.name + ".part"):
-            self.amend(report, header)
-            return True  # it has its name: an earlier call came so far
-        try:
-            self.amend(report, header)
-        except SinkFailed as e:
-            if e.errno != errno.EEXIST:
-                raise
-            return False
-        try:
-            self._rename(self.name + ".part", self.name)
-        except SinkFailed as e:
-            if e.errno != errno.EEXIST:
-                raise
-            self.directory.remove(sidecar_path(self.name))
-            return False
-        return True
-
-    def _is_ours(self, sidecar: str, report: dict[str, Any]) -> bool:
-        """Tell whether a sidecar that is there is this file's own."""
-        import json
-
-        content = self.directory.read(sidecar)
-        try:
-            known = json.loads(content)["global"]["fastcap:report"] if content else {}
-            return all(known[key] == report[key] for key in ("path", "started", "bytes"))
-        except (ValueError, KeyError, TypeError, RecursionError):
-            return False
-
-    def amend(self, report: dict[str, Any], header: bytes) -> None:
-        """Write the sidecar, or replace this capture's own.
-
-        Raises
-        ------
-        SinkFailed
-            Also (EEXIST) if somebody else's is there; that stays as it is.
-        """
-        from fastcap.sidecar import build_sidecar, encode
-        from fastcap.workers.filenames import header_text
-
-        text = header_text(header)
-        content = encode(
-            build_sidecar(
-                report,
-                header_bytes=len(header),
-                raw_header_text=text,
-                first_word=self.first_word,
-                blocks=None if self.digest is None else self.digest.running(),
-            )
-        )
-        name = sidecar_path(self.name)
-        self.directory.replace(name, content, new=not self._is_ours(name, report))

@@ -15,8 +15,10 @@ from fastcap import events
 from fastcap._ring import Ring, Slot, now_ns
 from fastcap.events import Event, EventReader
 from fastcap.wire import Channel, Message
+from fastcap.workers.completion import Completion
 from fastcap.workers.directory import SinkFailed
 from fastcap.workers.filenames import words_before
+from fastcap.workers.intact import mend
 from fastcap.workers.sink import Sink
 
 TYPE_CHECKING = False
@@ -31,6 +33,7 @@ GATHER_S = 0.1
 DIGEST_S = 0.001  # how often a writer with nothing to write looks how far a digest that is behind has come
 BLOCK_BYTES = 4 << 20
 SYNC_NS = 1_000_000_000
+LOOK_NS = 1_000_000_000  # between two looks at where the file is
 TELL_NS = 250_000_000  # between two tellings of what was measured
 RETRY_S = 0.5
 
@@ -64,9 +67,13 @@ class NasWriter:
         self.last_sync_ns = now_ns()
         self.told, self.told_ns = (0, 0), 0
         self.trouble = False  # the last call on the destination failed
-        self.path_lost = False  # the destination's path leads elsewhere
+        self.place: str | None = None  # what was last said of the directory, None: it is where it was
+        self.looked_ns = now_ns()
         self.sink = Sink(message, slot)
+        self.completion = Completion(self.sink)
         self.sink.on_renamed = self._tell_renamed
+        self.sink.on_incident = self._tell_incident
+        self.sink.on_loss = lambda loss: self._tell("sink_loss", loss=loss)
         self.turn = message.get("turn", True)  # older recordings to this directory are written
         self.again = message["op"] == "resume"  # a predecessor died
         self.resumed = self.again and message["checked"]  # after it had made the first file
@@ -88,7 +95,17 @@ class NasWriter:
         there = self.sink.directory
         found = {"path": self.sink.path, "free_bytes": there.free_bytes, "device": there.device}
         self.channel.send({"op": "dest_ok", "recording": self.recording, **found})
+        self._tell_so_far()
         return True
+
+    def _tell(self, op: str, **facts: Any) -> None:
+        self.channel.send({"op": op, "recording": self.recording, **facts})
+
+    def _tell_incident(self, text: str) -> None:
+        """Say what others did to the file, and at once by what a successor knows it now."""
+        self._tell("incident", index=self.sink.index, text=text)
+        self.told_ns = 0
+        self._tell_so_far()
 
     def _begun(self) -> bool:
         """Tell whether the source runs already: the destination took its time."""
@@ -126,10 +143,12 @@ class NasWriter:
 
     def _wait(self) -> int:
         """Return up to where bytes may be written now: `framed`, or where a file ends."""
-        patience_s = GATHER_S if self.sink.digested is None else DIGEST_S
+        behind = self.sink.digested is not None or self.sink.whereabouts.copying
+        patience_s = DIGEST_S if behind else GATHER_S
         framed = self.slot.wait(self.written + GATHER_BYTES, self.log.offset, patience_s)
         self._look()
         self._commands()
+        self._look_around()
         if not self.header_known:
             return self.written
         return min(framed, self.ends[0].position) if self.ends else framed
@@ -170,12 +189,14 @@ class NasWriter:
                 self._tell_so_far()
             else:
                 self._sync_if_due(upto)
+                self._copy_on()
 
     def _await_turn(self) -> None:
         while not self.turn:
-            got = self.channel.receive()
+            got = self.channel.receive(LOOK_NS * 1e-9)
             if got is not None:
                 self._order(got[0]["op"])
+            self._look_around()
 
     def _write(self, size: int) -> None:
         """Write one block; on an error say so, wait, and go back to what is durable."""
@@ -203,6 +224,8 @@ class NasWriter:
 
     def _advance(self) -> None:
         """Move the cursor as far as bytes are durable and digested: the ring need not hold them any more."""
+        if self.sink.whereabouts.copying and self.ring.framed - self.slot.cursor < self.ring.capacity // 2:
+            return  # what is durable has no name: a successor would need the ring
         digested = self.sink.digested
         done = self.durable if digested is None else min(self.durable, digested)
         if done > self.slot.cursor:
@@ -213,18 +236,38 @@ class NasWriter:
         reached = self.written
         try:
             self.fsync_took_ns = self.sink.sync()
+            intact = self.sink.intact_bytes(reached)
         except SinkFailed as e:
             self._failed(e)
             return False
         finally:
             self.last_sync_ns = now_ns()
+        if intact is not None:
+            self._mend(intact)
+            return False
         self.durable = reached
         self._tell_so_far()
         if self.trouble:
             self.trouble = False
             self.channel.send({"op": "sink_ok", "recording": self.recording})
-        self._look_at_path()
+        self._look_around()
         return True
+
+    def _mend(self, intact: int) -> None:
+        """Go on from what the file still holds, and the ring."""
+        self.written = self.durable = self._insist(mend, self.sink, intact, self.header)
+        self._tell_so_far()
+
+    def _copy_on(self) -> None:
+        """Copy another slice of a file that has lost its name, while the ring is all but empty."""
+        if self.sink.whereabouts.copying and self.ring.framed - self.written < self.ring.capacity // 8:
+            self._try(self.sink.whereabouts.copy_on, self.sink.offset(self.written))
+
+    def _try(self, call: Callable[..., object], *args: Any) -> None:
+        try:
+            call(*args)
+        except SinkFailed as e:
+            self._failed(e)
 
     def _tell_so_far(self) -> None:
         """Let the supervisor know what was measured: should this process die, the next one goes on with it."""
@@ -233,20 +276,31 @@ class NasWriter:
             # only new ones: a slow disk's day has 100,000 stalls
             since = self.told[1] if self.told[0] == self.sink.index else 0
             self.told, self.told_ns = told, now_ns()
-            so_far = self.sink.calls.so_far(self.sink.index, since)
+            so_far = {**self.sink.calls.so_far(self.sink.index, since), **self.sink.known()}
             self.channel.send({"op": "so_far", "recording": self.recording, "so_far": so_far})
 
-    def _look_at_path(self) -> None:
-        """Say so when the destination is unmounted, or mounted again. Its open files are written all the same."""
+    def _look_around(self) -> None:
+        """Look where file and directory are, once a second at most; say so when they are not where they were."""
+        if now_ns() - self.looked_ns < LOOK_NS:
+            return
+        self._try(self.sink.whereabouts.look)
+        self.looked_ns = now_ns()
+        there, place = self.sink.directory, None
         lost = self.sink.path_is_lost()
-        if lost != self.path_lost:
-            self.path_lost = lost
-            self.channel.send({"op": "path_lost", "recording": self.recording, "lost": lost})
+        if there.path != there.wanted:
+            place = f"{there.wanted} was moved to {there.path}: writing goes on there"
+        if lost:
+            place = f"{there.wanted} was unmounted, or something is mounted over it; writing goes on, to what was there"
+        if place != self.place:
+            self.place = place
+            self._tell("place", text=place)
 
     def _failed(self, e: SinkFailed) -> None:
         """Report an error of the destination, wait a little, and write everything since the last good fsync again."""
         self._tell_failed(e)
         self.written = self.durable
+        self.sink.edges.go_back()
+        self.sink.whereabouts.go_back(self.sink.offset(self.durable))
         self.trouble = True
         got = self.channel.receive(RETRY_S)
         if got is not None:
@@ -274,33 +328,41 @@ class NasWriter:
                 break
             while self.written < end.position:
                 self._write(min(end.position - self.written, BLOCK_BYTES))
-        measured = self.sink.measured(end.position, len(self.header))
+        self._insist(self._settle, end.position)
+        measured = self._insist(self.completion.measured, end.position, len(self.header))
         self._advance()
         last = end.kind == events.END
         self.channel.send({"op": "segment", "recording": self.recording, "last": last, **measured})
         while True:
-            got = self.channel.receive()
+            got = self.channel.receive(LOOK_NS * 1e-9)
             if got is not None and got[0]["op"] == "commit":
                 break
             if got is not None:
                 self._order(got[0]["op"])
-        self._commit(got[0])
+        self._commit(got[0], end.position)
 
-    def _commit(self, message: Message) -> None:
+    def _settle(self, end: int) -> None:
+        """See to it that the file has its name, and that a copy of it is whole."""
+        while not self.sink.whereabouts.is_named():
+            self.sink.whereabouts.look()
+            if not self.sink.whereabouts.copying:
+                return
+            self.sink.whereabouts.copy_on(self.sink.offset(end))
+
+    def _commit(self, message: Message, end: int) -> None:
         while True:
             try:
-                path = self.sink.commit(message["report"], self.header)
+                self._settle(end)
+                place = self.completion.commit(message["report"], self.header, arrived=message["arrived"])
             except SinkFailed as e:
                 self._failed_commit(e)
                 continue
-            self._committed(path, message["index"])
+            self._committed(place, message["index"])
             return
 
-    def _committed(self, path: str, index: int) -> None:
-        wanted = self.sink.wanted_path
-        file = {"index": index, "name": self.sink.name, **self.sink.finished}
-        committed = {"path": path, "index": index, "wanted_path": wanted, "file": file}
-        self.channel.send({"op": "committed", "recording": self.recording, **committed})
+    def _committed(self, place: dict[str, Any], index: int) -> None:
+        file = {"index": index, "name": self.sink.name, **self.completion.finished}
+        self._tell("committed", index=index, file=file, place=place)
 
     def _failed_commit(self, e: SinkFailed) -> None:
         fatal = e.errno == errno.EEXIST
@@ -311,7 +373,7 @@ class NasWriter:
 
     def _skip_finished(self) -> None:
         """After a predecessor's death: begin with the file that the cursor stands in, or that still has no name."""
-        self._insist(self.sink.directory.open, self.message["device"])
+        self._insist(self.sink.open_again, self.message["device"])
         self.slot.wait(0, self.log.offset, 0.0)
         self._look()
         position, first_word, given = self.start.position if self.start else 0, 0, None
@@ -320,10 +382,15 @@ class NasWriter:
                 break
             if self._insist(self.sink.unfinished, first_word, given):
                 break
-            self.sink.find_finished()
-            self._committed(self.sink.path, self.sink.index)  # the dead one may not have come to say so
+            self.completion.find_finished()
+            self._committed(
+                self.completion.place(), self.sink.index
+            )  # the dead one may not have come to say so
             mark = self.ends.pop(0)
             position, first_word, given = mark.position, mark.data["first_word"], mark.data.get("name")
             self.sink.step()
         self._insist(self.sink.continue_file, position, first_word, self.header, given)
         self.written = self.durable = self.slot.cursor
+        there = self._insist(self.sink.present_bytes)
+        if there < self.sink.offset(self.durable):
+            self._mend(there)

@@ -1,0 +1,357 @@
+"""What others do to the file that is being written: it is said within seconds, and mended where that can be."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from cli_runs import CommandLine
+from engine import assert_exact, assert_law, assert_whole, counting, kill, progress, recording
+from support import assert_counter_file, sha256_file, wait_until
+
+import fastcap as fc
+from fastcap import spec
+
+pytest_plugins = ["command_line"]
+
+BOARD = counting(rate="1MHz")
+OFTEN = {"fsync_every": "1MiB"}
+MIB = 1 << 20
+
+
+def _part(folder: Path, size: int = 3 * MIB) -> Path:
+    """Return the part file once so much of it is on the disk."""
+    part = folder / "run.bin.part"
+    wait_until(lambda: part.exists() and part.stat().st_size >= size, 20, f"{size} bytes")
+    return part
+
+
+def _told(board) -> str:
+    """Return what `status` and the progress line say is wrong, as soon as they do."""
+    return wait_until(lambda: progress(board).get("trouble"), 20, "that it is told")
+
+
+def _end(board, finish):
+    board.session.finish(1)
+    return finish()
+
+
+def _more(board) -> None:
+    """Wait until some more has come."""
+    before = progress(board)["bytes"]
+    wait_until(lambda: progress(board)["bytes"] > before + 2 * MIB, 20, "more words")
+
+
+def _assert_whole_in(cap, path: Path) -> None:
+    assert_whole(cap, cap.report["words"])
+    assert cap.path == path
+    assert cap.report.exit_status == 0
+    assert not list(path.parent.glob("*.part"))
+
+
+# -- the file ------------------------------------------------------------------------------------------
+
+
+def _remove(part: Path) -> None:
+    part.unlink()
+
+
+def _move_away(part: Path) -> None:
+    part.rename(part.parent / "elsewhere")
+
+
+def _keep_a_link(part: Path) -> None:
+    os.link(part, part.parent / "elsewhere")
+    part.unlink()
+
+
+def _move_to_another_directory(part: Path) -> None:
+    (part.parent / "sub").mkdir()
+    part.rename(part.parent / "sub" / part.name)
+
+
+@pytest.mark.parametrize("what", [_remove, _move_away, _keep_a_link, _move_to_another_directory])
+def test_file_that_loses_its_name_gets_it_again(tmp_path, what):
+    with recording(BOARD, tmp_path / "run.bin", **OFTEN) as (finish, board):
+        what(_part(tmp_path))
+        told = _told(board)
+        _more(board)
+        cap = _end(board, finish)
+
+    assert "run.bin.part was removed or moved" in told
+    assert [i["text"] for i in cap.report["sink"]["incidents"]] == [told]
+    _assert_whole_in(cap, tmp_path / "run.bin")
+
+
+def _by_another_file(part: Path) -> None:
+    (part.parent / "other").write_bytes(b"precious")
+    (part.parent / "other").rename(part)
+
+
+def _by_a_link(part: Path) -> None:
+    (part.parent / "other").write_bytes(b"precious")
+    part.unlink()
+    part.symlink_to("other")
+
+
+@pytest.mark.parametrize("what", [_by_another_file, _by_a_link])
+def test_file_that_is_replaced_takes_another_name(tmp_path, what):
+    with recording(BOARD, tmp_path / "run.bin", **OFTEN) as (finish, board):
+        what(_part(tmp_path))
+        told = _told(board)
+        _more(board)
+        cap = _end(board, finish)
+
+    assert "was replaced by another file" in told
+    assert (tmp_path / "run.bin.part").read_bytes() == b"precious"
+    assert cap.path != tmp_path / "run.bin"
+    assert cap.path.parent == tmp_path
+    assert cap.report["sink"]["wanted_path"] == str(tmp_path / "run.bin")
+    assert_whole(cap, cap.report["words"])
+    assert cap.report.exit_status == 0
+
+
+@pytest.mark.parametrize("size", [0, 8 * 100_000, 8 * 100_000 + 3])
+def test_file_that_is_cut_short_costs_what_was_cut_and_says_so(tmp_path, size):
+    with recording(BOARD, tmp_path / "run.bin", **OFTEN) as (finish, board):
+        os.truncate(_part(tmp_path), size)
+        told = _told(board)
+        _more(board)
+        cap = _end(board, finish)
+
+    assert "did not hold any more what was written" in told
+    assert "words that were on the disk are lost" in told
+    report = cap.report
+    assert not report["complete"]
+    assert report.exit_status == 3
+    assert {e["stage"] for e in report["ledger"]} == {"sink"}
+    assert report["words_lost"] > 100_000
+    assert report["ledger"][0]["after_word"] >= (size - 200) // 8 - 1
+    assert_law(report)
+    assert_exact(report)
+
+
+def test_file_whose_cut_part_the_ring_still_holds_loses_nothing(tmp_path):
+    with recording(BOARD, tmp_path / "run.bin", fsync_every="24MiB") as (finish, board):
+        part = _part(tmp_path, 2 * MIB)
+        os.truncate(part, part.stat().st_size - 3)  # before the first fsync, or after one that was just now
+        _more(board)
+        cap = _end(board, finish)
+
+    assert_law(cap.report)
+    assert_exact(cap.report)
+    assert cap.report["words_lost"] < 2_500_000
+
+
+# -- its directory -------------------------------------------------------------------------------------
+
+
+def test_directory_that_is_moved_is_followed(tmp_path):
+    there, moved = tmp_path / "run", tmp_path / "moved"
+    there.mkdir()
+    with recording(BOARD, there / "run.bin", **OFTEN) as (finish, board):
+        _part(there)
+        there.rename(moved)
+        there.mkdir()  # another one in its place
+        told = _told(board)
+        cap = _end(board, finish)
+
+    assert f"{there} was moved to {moved}" in told
+    assert list(there.iterdir()) == []
+    assert cap.report["sink"]["wanted_path"] == str(there / "run.bin")
+    _assert_whole_in(cap, moved / "run.bin")
+
+
+def test_directory_that_is_removed_is_made_again(tmp_path):
+    there = tmp_path / "a" / "run"
+    there.mkdir(parents=True)
+    with recording(BOARD, there / "run.bin", **OFTEN) as (finish, board):
+        _part(there)
+        shutil.rmtree(tmp_path / "a")
+        told = _told(board)
+        _more(board)
+        cap = _end(board, finish)
+
+    assert "its directory, which is made again" in told
+    _assert_whole_in(cap, there / "run.bin")
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("how", ["unmounted", "covered"])
+def test_directory_that_no_path_leads_to_is_not_called_complete(loopdisk, how):
+    disk = loopdisk("256MiB")
+    with recording(BOARD, disk.mount / "run.bin", **OFTEN) as (finish, board):
+        _part(disk.mount)
+        if how == "unmounted":
+            disk.vanish()
+        else:
+            subprocess.run(["mount", "-t", "tmpfs", "none", disk.mount], check=True)
+        told = _told(board)
+        cap = _end(board, finish)
+        if how == "covered":
+            assert list(disk.mount.iterdir()) == []
+            subprocess.run(["umount", disk.mount], check=True)
+
+    assert "was unmounted" in told
+    assert not cap.report["complete"]
+    assert cap.report.exit_status == 3
+    assert "was unmounted" in cap.report["sink"]["file_error"]
+    assert cap.report["words_lost"] == 0
+    if how == "unmounted":
+        disk.remount()
+    assert assert_counter_file(disk.mount / "run.bin", cap.report["words"]) == []
+    assert sha256_file(disk.mount / "run.bin") == cap.report["checksum"]["value"]
+
+
+# -- and a writer that dies ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", [_by_another_file, _remove])
+def test_successor_does_not_take_a_strangers_file_for_its_own(tmp_path, what):
+    with recording(BOARD, tmp_path / "run.bin", **OFTEN) as (finish, board):
+        part = _part(tmp_path)
+        what(part)
+        kill("nas_writer")
+        told = _told(board)
+        _more(board)
+        cap = _end(board, finish)
+
+    if part.exists():
+        assert part.read_bytes() == b"precious"
+    assert told
+    assert_law(cap.report)
+    assert_exact(cap.report)
+    if cap.report["words_lost"]:  # unless the first one had linked it, or begun with a copy, before it died
+        assert not cap.report["complete"]
+        assert {e["stage"] for e in cap.report["ledger"]} == {"sink"}
+
+
+def test_successor_finds_a_directory_that_was_moved(tmp_path):
+    there, moved = tmp_path / "run", tmp_path / "moved"
+    there.mkdir()
+    with recording(BOARD, there / "run.bin", **OFTEN) as (finish, board):
+        _part(there)
+        there.rename(moved)
+        _told(board)
+        _more(board)
+        kill("nas_writer")
+        cap = _end(board, finish)
+
+    assert cap.report["replaced"]["nas_writer"] == 1
+    _assert_whole_in(cap, moved / "run.bin")
+
+
+def test_split_goes_on_in_a_directory_that_was_moved(tmp_path):
+    there, moved = tmp_path / "run", tmp_path / "moved"
+    there.mkdir()
+    with recording(BOARD, there / "run.bin", split="0.2s") as (finish, board):
+        wait_until(lambda: len(board.session.recordings[1].files) >= 2, 20, "two files")
+        there.rename(moved)
+        wait_until(lambda: progress(board).get("trouble"), 20, "that it is told")
+        _more(board)
+        reports = _end(board, finish).reports
+
+    word = 0
+    for report in reports:
+        assert report["complete"]
+        assert Path(report["path"]).parent == moved
+        word = assert_exact(report, first_word=word)
+
+
+def test_split_goes_on_in_a_directory_that_was_removed(tmp_path):
+    there = tmp_path / "run"
+    there.mkdir()
+    with recording(BOARD, there / "run.bin", split="0.2s") as (finish, board):
+        files = board.session.recordings[1].files
+        wait_until(lambda: len(files) >= 2, 20, "two files")
+        shutil.rmtree(there)
+        before = len(files)
+        wait_until(lambda: len(files) >= before + 2, 20, "two more files")
+        reports = _end(board, finish).reports
+
+    gone = [r for r in reports if not r["complete"]]
+    assert 2 <= len(gone) < len(reports)
+    assert all("somebody removed or moved" in r["sink"]["file_error"] for r in gone)
+    for report in reports[len(gone) :]:
+        jumps = assert_counter_file(report["path"], report["words"], start=_first_word(report))
+        assert jumps == []
+        assert sha256_file(report["path"]) == report["checksum"]["value"]
+
+
+def _first_word(report) -> int:
+    sidecar = json.loads(Path(report["path"]).with_suffix(".sigmf-meta").read_text())
+    return int(sidecar["global"]["fastcap:first_word"])
+
+
+# -- at the very end -----------------------------------------------------------------------------------
+
+
+@pytest.mark.fuse
+def test_file_that_goes_between_its_last_fsync_and_its_name(faultfs):
+    fs = faultfs()
+    rule = fs.stall("fsync", path="run.sigmf-meta.part")
+    with recording(counting(300_000, rate="1MHz"), fs.mount / "run.bin") as (finish, _):
+        fs.wait_fired(rule)
+        (fs.mount / "run.bin.part").unlink()
+        fs.clear(rule)
+        cap = finish()
+
+    assert cap.report["sink"]["incidents"]
+    assert_whole(cap, 300_000)
+
+
+@pytest.mark.fuse
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSPC])
+def test_name_that_is_never_given_says_where_the_bytes_are(faultfs, number):
+    fs = faultfs()
+    fs.error("rename", number, path="run.bin*", count=None)
+    with fc.open(counting(300_000, rate="1MHz"), ring="32MiB") as board:
+        message, fds = spec.recording(board.source, to=fs.mount / "run.bin", ring_bytes=board.ring_bytes())
+        message["sink"]["give_up_s"] = 0.5
+        capture = board.begin(message, fds)
+        with pytest.raises(fc.SinkError) as failed:
+            capture.wait()
+        board.session.discard()
+
+    size = (fs.backing / "run.bin.part").stat().st_size
+    assert os.strerror(number) in str(failed.value)
+    assert f"its first {size} bytes were written to {fs.mount}, the last file as .part" in str(failed.value)
+    assert "/dev/shm" not in str(failed.value)
+    assert assert_counter_file(fs.backing / "run.bin.part", 300_000) == []
+
+
+# -- a full disk ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.root
+def test_full_disk_is_said_at_once_by_name_and_again_when_there_is_room(clean_cli: CommandLine, loopdisk):
+    disk = loopdisk("32MiB")
+    ballast = disk.mount / "ballast"
+    with ballast.open("wb") as f:
+        os.posix_fallocate(f.fileno(), 0, 24 << 20)
+    process = clean_cli.start(
+        "capture", counting(2_000_000, rate="2MHz"), "--to", disk.mount / "run.bin", "--json"
+    )
+    said = []
+    while "No space left" not in (said[-1] if said else ""):
+        said.append(process.stderr.readline())
+        assert said[-1], "the capture ended without a word of it"
+    still_running = process.poll() is None
+    status = json.loads(clean_cli("status", "--json").out)
+    ballast.unlink()
+    ended = clean_cli.finish(process)
+
+    assert still_running
+    assert "run.bin.part: No space left on device; free space there" in said[-1]
+    assert any("No space left" in (r["trouble"] or "") for s in status["sessions"] for r in s["recordings"])
+    assert "takes the words again" in ended.err
+    assert ended.status == 0
+    (error,) = ended.json["sink"]["errors"]
+    assert "No space left on device" in error["text"]
+    assert error["for_s"] > 0
+    assert assert_counter_file(disk.mount / "run.bin", 2_000_000) == []
