@@ -88,7 +88,7 @@ def test_dry_run_tells_what_stands_in_the_way(clean_cli: CommandLine, tmp_path: 
 
 def test_standard_input_waits(clean_cli: CommandLine, tmp_path: Path) -> None:
     source = subprocess.Popen(
-        [*_sim(), "-s4", "-lb", "-q", str(WORDS), "--pattern", "counter", "--speed", "max"],
+        [*_sim(), "-s4", "-lb", "-v3", "-q", str(WORDS), "--pattern", "counter", "--speed", "max"],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     ended = clean_cli(

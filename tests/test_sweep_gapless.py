@@ -257,7 +257,7 @@ def _endless_that_dies(folder):
         f'[ $n = 1 ] && exec {sim} --fault exit@150000:3 "$@"\nexec {sim} "$@"\n'
     )
     script.chmod(0o755)
-    return str(script), "-q", "1000", "-s", "4", "-l", "-b"
+    return str(script), "-q", "1000", "-s", "4", "-l", "-b", "-v", "3"
 
 
 def test_resumed_sweep_begins_a_run_with_what_is_left(tmp_path):

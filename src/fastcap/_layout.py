@@ -57,8 +57,9 @@ class Layout:
 
     def __init__(self, traces: Sequence[Trace]) -> None:
         self.rate = _common_rate(traces)
-        ordered = sorted(traces, key=lambda trace: (_start(trace), trace._origin.facts.first_word))
+        ordered = sorted(traces, key=lambda trace: (_start_ns(trace), trace._origin.facts.first_word))
         self.start = _start(ordered[0])
+        self._start_ns = _start_ns(ordered[0])
         self.placed: list[Placed] = []
         for trace in ordered:
             self._place(trace)
@@ -76,7 +77,7 @@ class Layout:
 
     def _place(self, trace: Trace) -> None:
         span = TraceSource(trace).span_words
-        at = round(self.words_after(_start(trace)))
+        at = round(Fraction(_start_ns(trace) - self._start_ns, 10**9) * self.rate)
         if not self.placed:
             self.placed.append(Placed(trace, 0, span, False))
             return
@@ -156,6 +157,13 @@ def _common_rate(traces: Sequence[Trace]) -> Fraction:
         told = ", ".join(f"{float(rate):.10g} Hz in {path}" for rate, path in rates.items())
         raise StreamFormatError(f"different word rates, {told}; load them as sets of their own")
     return next(iter(rates))
+
+
+def _start_ns(trace: Trace) -> int:
+    """Return a trace's start in nanoseconds: a microsecond may be ten words."""
+    _start(trace)
+    assert trace.start_ns is not None
+    return trace.start_ns
 
 
 def _start(trace: Trace) -> datetime:

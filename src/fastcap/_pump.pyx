@@ -19,6 +19,7 @@ from fastcap._ring cimport (
     Ring, Slot, fc_advance, fc_control, fc_drop_add, fc_drop_at, fc_drop_begin, fc_grow, fc_load, fc_load32, fc_map,
     fc_mapped, fc_may_grow, fc_notify, fc_now_ns, fc_offset, fc_publish_head, fc_recover_head, fc_room, fc_store,
     fc_still_valid, fc_store32, fc_store_limit, fc_wait_for_room,
+    fc_whole_below, fc_words_at,
 )
 
 cdef extern from "poll.h" nogil:
@@ -201,7 +202,7 @@ cdef class Reader:
                 got = self._discard()
             else:
                 head = fc_load(&c.head)
-                room = fc_store_limit(c) & ~(self.word - 1)
+                room = self._whole(fc_store_limit(c))
                 room = room - head if room > head else 0
                 if room == 0:
                     if self.can_wait:
@@ -219,6 +220,10 @@ cdef class Reader:
                     return 2
                 return 3
 
+    cdef uint64_t _whole(self, uint64_t limit) noexcept nogil:
+        """Return up to where whole words lie below ``limit``: only there drops begin."""
+        return fc_whole_below(limit, self.word, fc_words_at(self.ring.c, self.recording))
+
     cdef bint _grow(self) noexcept nogil:
         """Use the whole ring if this one is full or crowded; true: it is to be made ready first.
 
@@ -228,7 +233,7 @@ cdef class Reader:
         cdef fc_control *c = self.ring.c
         cdef uint64_t ready = fc_load(&c.ready)
         cdef uint64_t head = fc_load(&c.head)
-        cdef bint full = (fc_store_limit(c) & ~(self.word - 1)) <= head
+        cdef bint full = self._whole(fc_store_limit(c)) <= head
         if not fc_load32(&c.crowded) and not (full and (not self.can_wait or self.waited_ns > PATIENCE_NS)):
             return False
         if ready < c.capacity and (self.can_wait or ready <= c.first):
@@ -278,7 +283,8 @@ cdef class Reader:
         """Sleep until memory is given up, the supervisor says something, or a moment is over."""
         cdef pollfd message
         cdef uint64_t since = fc_now_ns(), now
-        fc_wait_for_room(self.ring.c, head, self.word, 20000000)
+        # from the next multiple of a word on: where words begin elsewhere, that is a little more than is needed
+        fc_wait_for_room(self.ring.c, (head + self.word - 1) & ~(self.word - 1), self.word, 20000000)
         now = fc_now_ns()
         self._watch_pipe(now)
         if head != self.stood_at:

@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 #define FC_MAGIC 0x31676e6972706366ULL /* "fcpring1" */
-#define FC_LAYOUT 4u
+#define FC_LAYOUT 5u
 #define FC_PAGE 4096u
 #define FC_SLOTS 24u          /* futex bits 8..31 name them */
 #define FC_DROPS 1024u
@@ -101,6 +101,7 @@ typedef struct {
     uint64_t drops_done;            /* splitter: drop entries that are events, or were cut off */
     uint64_t ended_rec;             /* splitter: the last recording whose END event is committed */
     uint64_t high_water;            /* splitter: peak of head - tail as memory still needed */
+    uint64_t word_phase;            /* splitter: recording << 3 | where in eight bytes its words begin: see fc_words_at() */
     uint32_t crowded;               /* splitter: a lossy consumer will be passed unless the ring grows */
 
     FC_ALIGNED uint64_t tail;       /* splitter */
@@ -235,6 +236,17 @@ static inline uint64_t fc_store_limit(const fc_control *c) {
 static inline void fc_grow(fc_control *c) {
     uint64_t limit = (fc_load(&c->tail) + c->first) & ~(uint64_t)(FC_PAGE - 1);
     fc_store(&c->grown, limit);
+}
+/* Where in eight bytes the words of `recording` begin: behind text of any length they need not lie at multiples
+ * of eight. 0 until the splitter has found the header, which the ring holds whole before it can be full. */
+static inline uint64_t fc_words_at(const fc_control *c, uint64_t recording) {
+    uint64_t told = fc_load(&c->word_phase);
+    return told >> 3 == recording ? told & 7 : 0;
+}
+/* The last position up to `pos` at which a word of `word` bytes begins. */
+static inline uint64_t fc_whole_below(uint64_t pos, uint64_t word, uint64_t phase) {
+    phase &= word - 1;
+    return pos < phase ? 0 : ((pos - phase) & ~(word - 1)) + phase;
 }
 /* Sleep until memory above `head` is given up, or the time is over. The flag is up before the splitter is
  * woken to look at cursors, and consumers that see it wake the splitter: see done/1. */

@@ -50,6 +50,7 @@ cdef extern from "_ring.h" nogil:
         uint64_t last_ns
         uint64_t pipe_full_ns
         uint64_t quiet_ns
+        uint64_t word_phase
         uint64_t pipe_bytes
         uint64_t reads
         uint64_t grown
@@ -95,6 +96,8 @@ cdef extern from "_ring.h" nogil:
     int fc_may_grow(const fc_control *c)
     uint64_t fc_store_limit(const fc_control *c)
     void fc_grow(fc_control *c)
+    uint64_t fc_words_at(const fc_control *c, uint64_t recording)
+    uint64_t fc_whole_below(uint64_t pos, uint64_t word, uint64_t phase)
     void fc_wait_for_room(fc_control *c, uint64_t head, uint64_t word, uint64_t timeout_ns)
     void fc_publish_head(fc_control *c, uint64_t pos)
     fc_drop *fc_drop_at(fc_control *c, uint64_t n)

@@ -11,7 +11,7 @@ from fastcap._ring cimport (
     FC_SPLITTER, FC_WANT, Ring, fc_arrived, fc_commit_events, fc_control, fc_drop_at, fc_guard, fc_load, fc_load32,
     fc_may_grow,
     fc_notify, fc_notify_slots, fc_now_ns, fc_peek, fc_publish_framed, fc_publish_tail, fc_sleep, fc_slot,
-    fc_room, fc_slot_at, fc_slot_done, fc_slot_grant, fc_store, fc_store32,
+    fc_room, fc_slot_at, fc_whole_below, fc_slot_done, fc_slot_grant, fc_store, fc_store32,
 )
 
 cdef extern from "_align.h" nogil:
@@ -64,6 +64,7 @@ cdef class SplitLoop:
     cdef fc_control *c
     cdef public uint64_t limit
     cdef public uint64_t word_bytes
+    cdef uint64_t phase                 # where in so many bytes words begin
     cdef public bint can_wait
     cdef public uint64_t keep_from      # memory from here on is still needed by the caller
     cdef public bint quiet_limit        # bytes beyond the limit are nobody's: do not report them
@@ -131,7 +132,7 @@ cdef class SplitLoop:
             if top > position:
                 top = position
                 why |= R_DROPS
-        top &= ~(self.word_bytes - 1)
+        top = fc_whole_below(top, self.word_bytes, self.phase)
         if top > self.limit:
             top = self.limit
             if not self.quiet_limit:
@@ -248,6 +249,11 @@ cdef class SplitLoop:
         if seen != FC_UNKNOWN and seen != self.alignment:
             self.suspect_at = end
         return bool(self.suspect_at)
+
+    def words_at(self, uint64_t recording, uint64_t phase):
+        """Say where in eight bytes the words of a recording begin; the reader drops whole ones."""
+        self.phase = phase
+        fc_store(&self.c.word_phase, recording << 3 | phase)
 
     def commit_events(self, uint64_t nbytes, uint64_t ended_recording=0):
         """Make the event log's first ``nbytes`` visible and wake every consumer."""

@@ -147,6 +147,8 @@ class Table:
             found["sample_rate_hz"] = float(self.rate_hz)
         if file_start is not None:
             found["start"] = file_start.isoformat()
+        if (start_ns := trace._origin.facts.start_ns) is not None:
+            found["start_ns"] = start_ns
         if trace.header is not None:
             found["header"] = "\n".join(trace.header.text_lines)
         if trace.meta:

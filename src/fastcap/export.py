@@ -50,7 +50,8 @@ def export(
         Its ending says the format: ``.npz`` and ``.csv`` have columns named with their units (``time_s``,
         ``phase_turns``, ``radius_counts``, ``i_counts``, ``q_counts``, ``m_turns``); ``.nc`` has the
         coordinate ``time`` and variables named as in ``what`` with a ``units`` attribute each. Times are
-        seconds after ``start``, which ``.npz`` and ``.nc`` hold, too: that of the file's first word. All say
+        seconds after ``start`` (to the microsecond; ``start_ns``: exactly, in nanoseconds since 1970), which ``.npz``
+        and ``.nc`` hold, too: that of the file's first word. All say
         how many words of the window were lost: ``words_lost`` in ``.npz`` and as an attribute in ``.nc``; in
         ``.csv`` a column ``words_lost``, which is there only if any were, says how many right before each row
         (before or behind the last one), so that its sum is theirs.

@@ -264,15 +264,20 @@ class Stream:
         if self._raise:
             raise self.overrun(index, missed)
 
+    def _word_at(self, position: int) -> int:
+        """Return where the last word begins that does so up to ``position``."""
+        return position - (position - self._position) % 8
+
     def _skip_overrun(self) -> None:
         """Go on behind what was given up before it was used."""
-        tail = (self.ring.tail + 7) & ~7
+        tail = self.ring.tail
         if tail > self._position >= 0:
             self._look()  # this recording's END, if `tail` has passed it
+            tail = self._word_at(tail + 7)
             # a whole ring eighth further on: at the tail itself the next block would be passed again
-            tail = max(tail, min(tail + self.ring.capacity // 8, self.ring.framed & ~7))
-            if self._end is not None:
-                tail = max(self._position, min(tail, self._end & ~7))  # behind it lies the next recording
+            tail = max(tail, min(tail + self.ring.capacity // 8, self._word_at(self.ring.framed)))
+            if self._end is not None:  # behind it lies the next recording
+                tail = max(self._position, min(tail, self._word_at(self._end)))
             missed, index = (tail - self._position) // 8, self._index
             self._position = tail
             self._missed(index, missed, already_used=False)

@@ -18,7 +18,7 @@ from fastcap.commands.root import debug_option, json_option
 _EXAMPLES = """\b
 Examples:
   fastcap capture --config VHF_board_params.ini --to /mnt/nas/run --seconds 30s --plot
-  fastcap capture --to /mnt/nas/run -- teststream -U /dev/usbhybrid0 -q 33554432 -s 4 -l -b
+  fastcap capture --to /mnt/nas/run -- teststream -U /dev/usbhybrid0 -q 33554432 -s 4 -l -b -v 3
   fastcap capture --config VHF_board_params.ini --split num_runs
   fastcap capture 'sim://?rate=2MHz&pattern=counter' --to . --seconds 5
 

@@ -216,7 +216,8 @@ class LiveWords:
 
         At the very edge the next block would be lost just so: `tail` moves as the stream goes on.
         """
-        tail = (self._ring.tail + WORD_BYTES - 1) // WORD_BYTES * WORD_BYTES
+        tail = self._ring.tail
+        tail += (self._begin - tail) % WORD_BYTES
         framed = self._ring.framed
         self._look()  # this recording's END, if `tail` has passed it
         last = framed if self._end is None else self._end
@@ -227,7 +228,8 @@ class LiveWords:
         self._slot.missed(missed)
         self._gap(missed // WORD_BYTES)
         self._position = target
-        self._margin = min(max(2 * self._margin, self._block_bytes), max(0, framed - tail) // 2)
+        most = max(0, framed - tail) // (2 * WORD_BYTES) * WORD_BYTES
+        self._margin = min(max(2 * self._margin, self._block_bytes), most)
         self._release()
 
     # -- afterwards --------------------------------------------------------------------------------

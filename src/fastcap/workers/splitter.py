@@ -108,6 +108,7 @@ class Splitter:
     def _aim(self) -> None:
         """Tell the loop how far it may go by itself, and from where arrivals are timed."""
         assert self.now is not None
+        self.loop.words_at(self.now.recording, self.now.data_start % self.now.word_bytes)
         self.loop.limit = self.now.limit
         self.loop.keep_from = FOREVER if self.now.header_known else self.now.start
         self.loop.clock_start = self.now.data_start
