@@ -3,6 +3,7 @@ from typing import Any
 PAGE: int
 MIN_RING_BYTES: int
 LEAST_FIRST: int
+LOG_BYTES: int
 SLOTS: int
 LOSSLESS: int
 ESSENTIAL: int

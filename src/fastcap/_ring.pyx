@@ -27,6 +27,7 @@ cdef extern from "_bus.h":
 PAGE = 4096
 MIN_RING_BYTES = 1 << 20
 LEAST_FIRST = 1 << 16       # a guard of several pages: room begins and ends at pages until the ring has grown
+LOG_BYTES = 1 << 20         # of the event log, allocated from the start: the largest header and thousands of gaps
 SLOTS = FC_SLOTS
 LOSSLESS = FC_LOSSLESS
 ESSENTIAL = FC_ESSENTIAL
@@ -90,6 +91,7 @@ cdef class Ring:
                 fds.append(os.open(name, flags, 0o600, dir_fd=dir_fd))
             os.posix_fallocate(fds[0], 0, control_bytes)
             os.ftruncate(fds[1], capacity)
+            os.posix_fallocate(fds[2], 0, LOG_BYTES)
         except OSError as e:
             for fd in fds:
                 os.close(fd)

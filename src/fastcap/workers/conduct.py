@@ -453,10 +453,13 @@ class Conductor:
         """Tell whether nothing can be lost for want of memory: every source waits for room."""
         return all(r.spec["can_wait"] for r in self.recordings if not r.over)
 
-    def out_of_memory(self) -> None:
-        """End the recording, drain what arrived: the ring could not be allocated whole."""
-        self.s.say({"op": "trouble", "recording": 0, "text": self.s.notices[-1]})
-        self.stop("failed")
+    def out_of_memory(self, text: str) -> None:
+        """Say that the ring lacks memory: what never began fails; what runs goes on with what there is, and counts."""
+        r = self.current
+        if r is not None and r.state == PREPARING and self.s.ring.ready < self.s.ring.first:
+            self.fail(r, "RingError", text)
+        else:
+            self.s.say({"op": "trouble", "recording": 0 if r is None else r.id, "text": text})
 
     def kill_all(self) -> None:
         """End source and workers at once."""

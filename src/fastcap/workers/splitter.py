@@ -11,14 +11,13 @@ A new splitter takes `framed`, `tail` and the events as they stand, and is told 
 
 from __future__ import annotations
 
-import os
-
 from fastcap import _split, events
 from fastcap._ring import Ring, now_ns
 from fastcap._split import SplitLoop
 from fastcap.events import Event, EventReader
 from fastcap.wire import Channel, Message
 from fastcap.workers._start import attach, give_way, serve
+from fastcap.workers.eventlog import EventLog
 from fastcap.workers.framing import FOREVER, Framing
 from fastcap.workers.marks import Windows
 from fastcap.workers.slip_watch import SlipWatch
@@ -46,7 +45,7 @@ class Splitter:
         self.channel = channel
         self.loop = SplitLoop(ring)
         self.slips = SlipWatch(ring, self.loop)
-        self.log_bytes = ring.events
+        self.log = EventLog(ring, self._tell_full)
         self.announced: dict[int, Message] = {}
         self.now: Framing | None = None
         self._sampled_ns = 0
@@ -59,7 +58,7 @@ class Splitter:
         self.loop.drops_done(max([self.loop.drops_done_count, *drops]))
         ended = max((e.recording for e in self.past if e.kind == events.END), default=0)
         if ended > self.ring.ended_recording:  # the predecessor died between the two
-            self.loop.commit_events(self.log_bytes, ended)
+            self.loop.commit_events(self.log.nbytes, ended)
 
     # -- events ----------------------------------------------------------------------------------
 
@@ -68,9 +67,12 @@ class Splitter:
         body = payload if isinstance(payload, bytes) else _json(payload)
         assert self.now is not None
         record = events.encode(Event(kind, position, self.now.recording, now_ns(), body))
-        os.pwrite(self.ring.events_fd, record, self.log_bytes)
-        self.log_bytes += len(record)
-        self.loop.commit_events(self.log_bytes, ended)
+        self.log.append(record)
+        self.loop.commit_events(self.log.nbytes, ended)
+
+    def _tell_full(self, text: str) -> None:
+        recording = self.now.recording if self.now is not None else 0
+        self.channel.send({"op": "log_full", "recording": recording, "text": text})
 
     # -- a recording's life ------------------------------------------------------------------------
 

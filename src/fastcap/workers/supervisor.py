@@ -40,6 +40,7 @@ ENDING_S, USERS_S = (
     8.0,
 )  # how long workers are waited for that were told to end, and those with a user's code
 TOLD_S = 0.5
+MEMORY_S = 0.25  # until memory that could not be had is asked for again
 UNHEARD_S = 30.0  # a controller that takes nothing of what is said to it for so long hears no more
 _MOST_FDS = 1 << 20
 
@@ -114,6 +115,7 @@ class Supervisor:
         self.closing = False
         self.finished = self.left = False
         self._allocating = False
+        self._lacking: list[str] = []  # what the allocator could not have, in words
         self._unwished = allocate_lock()  # held until the whole ring is wished for
         self._unwished.acquire()
         self.folder = ""
@@ -164,11 +166,12 @@ class Supervisor:
         start_new_thread(self._allocate, ())
 
     def _allocate(self) -> None:
-        """Allocate in the background. A failure ends the capture, all that arrived is safe.
+        """Allocate in the background. What cannot be had is asked for again, as long as the session lasts.
 
         What only a ring that grows would use is made ready when that is wished for. Without a source that needs
         it, a failure there costs nothing but the growth.
         """
+        lacking = -1
         while self.ring.ready < self.capacity and not self.finished:
             upto = self.ring.ready + STEP_BYTES
             if self.ring.ready < self.ring.first:
@@ -179,14 +182,18 @@ class Supervisor:
             try:
                 self.ring.allocate(upto)
             except RingError as e:
-                self.notices.append(str(e))
-                self.loop.later(0.0, self._lacks_memory)
-                break
+                if lacking != self.ring.ready:
+                    lacking = self.ring.ready
+                    text = f"{e}; until then {lacking} bytes of it are used, and what they cannot hold is counted"
+                    self._lacking.append(text)
+                    self.loop.later(0.0, self._lacks_memory)
+                time.sleep(MEMORY_S)
         self._allocating = False
 
     def _lacks_memory(self) -> None:
+        text = self._lacking.pop(0)
         if self.ring.ready < self.ring.first or not self.conductor.sources_can_wait():
-            self.conductor.out_of_memory()
+            self.conductor.out_of_memory(text)
 
     def spawn(self, role: str) -> Worker:
         """Start a worker with the descriptors that its role may have, and watch it."""
