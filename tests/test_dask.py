@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -225,6 +226,27 @@ def test_local_processes_are_started_and_ended(night):
     assert os.getpid() not in pids
     assert not {str(pid) for pid in pids} & before
     wait_until(lambda: all(is_zombie(pid) for pid in pids), DEADLINE_S, "the workers to end")
+
+
+def test_local_processes_serve_a_script_without_a_guard(night, tmp_path):
+    """Each process would run it again, were it to import it."""
+    paths = [tr.path for tr in night]
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import fastcap as fc\n"
+        "print('begun')\n"
+        "def count(tr):\n"
+        "    return len(tr)\n"
+        f"print(fc.load_many({paths!r}).map(count, scheduler='local'), __file__)\n"
+    )
+    run = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, timeout=DEADLINE_S, check=False
+    )
+
+    assert (run.returncode, run.stdout.splitlines()) == (
+        0,
+        ["begun", f"{[len(tr) for tr in night]} {script}"],
+    ), run.stderr
 
 
 def test_a_cluster_that_is_not_there_is_an_error_of_one_line(night, monkeypatch):

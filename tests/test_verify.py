@@ -381,6 +381,7 @@ def test_info_says_why_a_sidecar_could_not_be_used(path: Path) -> None:
 
     assert info["words"] == 10
     assert "not a sidecar of fastcap" in info["sidecar_problem"]
+    assert "move it away from the .bin file" in info["sidecar_problem"]
     assert "not a sidecar of fastcap" in format_info(info)
 
 

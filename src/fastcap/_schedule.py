@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -96,14 +97,31 @@ def _local_cluster(distributed: Any) -> Any:
     """Return a dask cluster with a process for each core that this one may use."""
     workers = len(os.sched_getaffinity(0))
     try:
-        return distributed.LocalCluster(
-            n_workers=workers, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0"
-        )
+        with _main_unseen():
+            return distributed.LocalCluster(
+                n_workers=workers, threads_per_worker=1, processes=True, dashboard_address="127.0.0.1:0"
+            )
     except RuntimeError as error:
         raise ConfigError(
             f"processes of scheduler 'local' cannot be started: {error} If this is a script, its work must stand below "
             "if __name__ == '__main__':, for each process imports it"
         ) from error
+
+
+@contextmanager
+def _main_unseen() -> Iterator[None]:
+    """Let processes start that do not run this script again: it may lack ``if __name__ == "__main__":``.
+
+    They do not need it: what it defines goes along with each job.
+    """
+    main = vars(sys.modules["__main__"])
+    hidden: dict[str, Any] = {name: main[name] for name in ("__spec__", "__file__") if name in main}
+    main["__spec__"] = None
+    main.pop("__file__", None)
+    try:
+        yield
+    finally:
+        main.update(hidden)
 
 
 def _reached(distributed: Any, address: str) -> Any:

@@ -254,7 +254,10 @@ def load_sidecar(bin_path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         msgspec.convert(content, SidecarShape)
     except msgspec.ValidationError as error:
-        raise StreamFormatError(f"{path}: not a sidecar of fastcap: {error}") from error
+        raise StreamFormatError(
+            f"{path}: not a sidecar of fastcap: {error}; if it is another program's, move it away from the .bin file, "
+            "which can be read without one"
+        ) from error
     assert isinstance(content, dict)
     return content
 
