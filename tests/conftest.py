@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for tools
@@ -24,6 +25,12 @@ from tools import loopdisk as _loopdisk
 from tools import netdisk as _netdisk
 from tools.isolation import can_isolate, isolate
 from tools.lifetime import leftovers
+
+# A busy machine is slow at making inputs, too.
+hypothesis.settings.register_profile(
+    "busy machines", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("busy machines")
 
 WORKERS_PER_CORE = 2  # many tests wait: for a stall, a process, a disk
 

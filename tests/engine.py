@@ -95,6 +95,16 @@ def kill(role: str, *, standing: int = 1) -> int:
 _dying: dict[str, set[int]] = {}
 
 
+def hold_writer_until_words_are_dropped(board: fc.Board) -> None:
+    """SIGSTOP the NAS writer until the ring is full and words, more than before, are dropped; then let it go on."""
+    before, pid = progress(board).get("dropped_bytes") or 0, workers("nas_writer")[0]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: (progress(board).get("dropped_bytes") or 0) > before, WAIT_S, "dropped words")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 def begun_ns(board: fc.Board, recording: int = 1) -> int:
     """Return the CLOCK_MONOTONIC of a recording's start, from which ``at_s`` counts in its report."""
     assert board.session is not None

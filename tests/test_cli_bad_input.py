@@ -166,7 +166,6 @@ num_runs = 3
 @pytest.mark.parametrize(
     ("old", "new", "named"),
     [
-        ("stream_exec:", "other:", "stream_exec"),
         ("num_samples = 1000", "num_samples = __import__('os').system('touch boo')", "num_samples"),
         ("speed: low", "speed: medium", "medium"),
         ("encode: binary", "encode: hexadecimal", "hexadecimal"),

@@ -61,7 +61,12 @@ def test_export_writes_a_new_file(cli: CommandLine, captured: Path, tmp_path: Pa
     first, second = cli(*args, "--json"), cli(*args)
 
     assert first.status == 0, first.err
-    assert first.json == {"file": str(captured), "path": str(target), "bytes": target.stat().st_size}
+    assert first.json == {
+        "file": str(captured),
+        "path": str(target),
+        "bytes": target.stat().st_size,
+        "words_lost": 0,
+    }
     assert second.status == 2
     assert f"{target}: exists" in second.error
     if ending == "npz":

@@ -22,6 +22,8 @@ from engine import (
     assert_only_the_file,
     assert_whole,
     counting,
+    hold_writer_until_words_are_dropped,
+    progress,
     recording,
     workers,
 )  # fmt: skip
@@ -70,12 +72,16 @@ def test_recordings_of_one_board_share_a_session(tmp_path):
     assert len(sessions) == 1
 
 
-def test_next_recording_begins_while_the_last_drains(tmp_path):
+@pytest.mark.fuse
+def test_next_recording_begins_while_the_last_drains(faultfs):
+    fs = faultfs()
+    fs.stall("fsync")
     with fc.open(counting(WORDS), ring="64MiB") as board:
-        first = board.record(None, tmp_path, stalls=[(0.02, 1.5)], wait=False)
-        second = board.record(None, tmp_path, wait=False)
+        first = board.record(None, fs.mount, wait=False)
+        second = board.record(None, fs.mount, wait=False)
         assert second.sampled
         assert not first.done
+        fs.clear()
         for cap in (first, second):
             assert_whole(cap, WORDS)
         assert first.path != second.path
@@ -247,8 +253,9 @@ def test_split_files_have_headers_that_tell_their_own_start(tmp_path):
 
 def test_split_files_stay_true_over_words_that_were_dropped(tmp_path):
     words = 12_000_000
-    with fc.open(counting(words), ring="16MiB") as board:
-        reports = board.record(None, tmp_path, split="0.13s", stalls=[(0.1, 0.5)]).reports
+    with recording(counting(words), tmp_path, ring="16MiB", split="0.13s") as (finish, board):
+        hold_writer_until_words_are_dropped(board)
+        reports = finish().reports
 
     assert sum(r["words_lost"] for r in reports) > 0
     index = 0
@@ -266,7 +273,8 @@ def test_split_files_stay_true_over_words_that_were_dropped(tmp_path):
 
 def test_full_ring_drops_whole_words_and_counts_them(tmp_path):
     words = 12_000_000
-    with recording(counting(words), tmp_path, ring="16MiB", stalls=[(0.1, 0.6)]) as (finish, _):
+    with recording(counting(words), tmp_path, ring="16MiB") as (finish, board):
+        hold_writer_until_words_are_dropped(board)
         report = finish().report
 
     assert_law(report)
@@ -275,9 +283,12 @@ def test_full_ring_drops_whole_words_and_counts_them(tmp_path):
 
 
 def test_drops_are_exact_whatever_the_sizes_of_the_writes(tmp_path):
-    words = 12_000_000
+    words = 16_000_000
     source = counting(words, chunk="random:7", rate="5MHz")
-    with recording(source, tmp_path, ring="8MiB", stalls=[(0.05, 0.6), (0.9, 0.7)]) as (finish, _):
+    with recording(source, tmp_path, ring="8MiB") as (finish, board):
+        hold_writer_until_words_are_dropped(board)
+        wait_until(lambda: progress(board)["backlog_bytes"] < 4 << 20, 30, "the writer to catch up")
+        hold_writer_until_words_are_dropped(board)
         report = finish().report
 
     assert_law(report)
