@@ -249,6 +249,15 @@ def test_a_sidecar_of_another_rate_is_told_and_used(tmp_path: Path) -> None:
     assert "5000000 words/s, which is used; its header 2000000" in tr.problems[0]
 
 
+def test_a_header_without_a_command_line_contradicts_no_rate(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    write_capture(path, counter_words(0, 100), header=build_header(None, START))
+    tr = load(path)
+
+    assert tr.sample_rate == 2_000_000
+    assert not [problem for problem in tr.problems if "words/s" in problem]
+
+
 def test_a_header_of_another_time_is_told_as_in_a_replay_of_an_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     write_capture(path, counter_words(0, 100), header=build_header(ARGV, START - timedelta(days=365)))

@@ -248,7 +248,7 @@ def _problems(
         found.append(
             f"{path}: its sidecar says {rate_hz} words/s, which is used, and core:sample_rate {plain}"
         )
-    if head.header and rate_hz and _differ(head.header, rate_hz):
+    if head.header and head.header.states_rate and rate_hz and _differ(head.header, rate_hz):
         stated = float(head.header.sample_rate_hz)
         found.append(
             f"{path}: its sidecar says {rate_hz:.10g} words/s, which is used; its header {stated:.10g}"

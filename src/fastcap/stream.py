@@ -105,6 +105,11 @@ class Header(msgspec.Struct, frozen=True):
         return self.start_time.unix_ns if self.start_time else None
 
     @property
+    def states_rate(self) -> bool:
+        """Whether the rate stands in it; else `sample_rate_hz` is an assumption."""
+        return self.argv is not None
+
+    @property
     def sample_rate_hz(self) -> Fraction:
         """Words per second, exactly."""
         return word_rate_hz(self.base_rate_hz, self.skip)

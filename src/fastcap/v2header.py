@@ -62,6 +62,11 @@ class V2Header(Header, frozen=True, kw_only=True):
     problems: tuple[str, ...] = ()
 
     @property
+    def states_rate(self) -> bool:
+        """Whether its JSON has the speed and how many samples are skipped."""
+        return self.details.get("speed") is not None and self.details.get("skip_num") is not None
+
+    @property
     def text(self) -> bytes:
         """The JSON as it came."""
         return v2_text(self.raw)
