@@ -479,6 +479,13 @@ def sync(Slot slot, int fd, uint64_t hold_until_ns=0):
     return rc, start, end - start
 
 
+def busy(Slot slot, bint begins):
+    """Note that a call on the destination that others make begins now, or has ended. Returns now, ns."""
+    cdef uint64_t now = fc_now_ns()
+    fc_store(&slot.s.busy_since_ns, now if begins else 0)
+    return now
+
+
 cdef void _hold(uint64_t until_ns) noexcept nogil:
     cdef uint64_t now = fc_now_ns()
     cdef timespec t

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fastcap._ring import now_ns
+from fastcap._pump import busy
+from fastcap._ring import Slot, now_ns
 from fastcap.histogram import LatencyHistogram
 
 TYPE_CHECKING = False
@@ -56,6 +57,10 @@ class Calls:
             at_s = max(0, start_ns - self.started_ns) * 1e-9
             self.stalls.append({"at_s": round(at_s, 6), "for_s": round(took_ns * 1e-9, 6)})
 
+    def timed(self, slot: Slot) -> _Timed:
+        """Return a context in which the destination is waited for: a stall there shows while it lasts."""
+        return _Timed(self, slot)
+
     def held_until_ns(self) -> int:
         """Return until when an injected stall holds the next call, 0: none."""
         now = now_ns()
@@ -80,3 +85,14 @@ class Calls:
     def report(self) -> dict[str, Any]:
         """Return the report's part."""
         return {"write_s": self.write_s.to_dict(), "fsync_s": self.fsync_s.to_dict(), "stalls": self.stalls}
+
+
+class _Timed:
+    def __init__(self, calls: Calls, slot: Slot) -> None:
+        self._calls, self._slot = calls, slot
+
+    def __enter__(self) -> None:
+        self._begun_ns = busy(self._slot, begins=True)
+
+    def __exit__(self, *exc: object) -> None:
+        self._calls.note(self._begun_ns, busy(self._slot, begins=False) - self._begun_ns)
