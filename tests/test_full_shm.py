@@ -21,11 +21,11 @@ import fastcap as fc
 said = []
 with fc.open(counting(200_000), ring="64MiB") as board:
     first = board.record(None, sys.argv[1] + "/first.bin", on_full="wait")
-    board.session.on_message = lambda m: said.append(m.get("text")) if m["op"] == "trouble" else None
     left = os.statvfs("/dev/shm")
     with open("/dev/shm/somebody-else", "wb") as file:
         os.posix_fallocate(file.fileno(), 0, left.f_bavail * left.f_bsize)
     second = board.record(None, sys.argv[1] + "/second.bin", on_full="drop")
+    said += board.session.recordings[2].warnings
     os.unlink("/dev/shm/somebody-else")
     third = board.record(None, sys.argv[1] + "/third.bin", on_full="drop")
 reports = [cap.report for cap in (first, second, third)]

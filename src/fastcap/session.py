@@ -237,8 +237,11 @@ class Session:
     def _lost(self) -> None:
         with self._changed:
             if not self._closed:
-                text = f"the supervisor of this session ended unexpectedly; what arrived is in {self.folder}"
-                self._fail(WorkerError(text))
+                kept = os.path.isdir(self.folder)
+                where = (
+                    f"what arrived is in {self.folder}" if kept else f"its folder {self.folder} is gone, too"
+                )
+                self._fail(WorkerError(f"the supervisor of this session ended unexpectedly; {where}"))
             self._closed = True
             self._changed.notify_all()
 

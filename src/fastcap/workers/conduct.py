@@ -459,7 +459,7 @@ class Conductor:
         if r is not None and r.state == PREPARING and self.s.ring.ready < self.s.ring.first:
             self.fail(r, "RingError", text)
         else:
-            self.s.say({"op": "trouble", "recording": 0 if r is None else r.id, "text": text})
+            self.s.say({"op": "warning", "recording": 0 if r is None else r.id, "text": text})
 
     def kill_all(self) -> None:
         """End source and workers at once."""

@@ -98,7 +98,7 @@ class Hearing:
         self.c.s.say({"op": "warning", "recording": r.id, "text": r.slip_trouble})
 
     def _on_log_full(self, r: Recording, worker: Worker, message: Message) -> None:
-        self.c.s.say({"op": "trouble", "recording": r.id, "text": message["text"]})
+        self.c.s.say({"op": "warning", "recording": r.id, "text": message["text"]})
 
     def _on_marked(self, r: Recording, worker: Worker, message: Message) -> None:
         self.c.s.say({**message, "op": "marked"})

@@ -54,8 +54,10 @@ class Replacer:
         """Fail every recording that needs a worker whose successors die, too."""
         for r in self.c.recordings:
             if not r.over:
-                where = "what arrived is in the session's folder; see the errors above"
-                self.c.fail(r, "WorkerError", f"the {role} died again and again; {where}")
+                where = r.kept_where(self.c.s.folder)
+                self.c.fail(
+                    r, "WorkerError", f"the {role} died again and again: see the errors above; {where}"
+                )
 
     # -- the reader ------------------------------------------------------------------------------
 
@@ -251,11 +253,8 @@ class Replacer:
         cursor = self.c.s.ring.slot_state(slot)["cursor"] if slot is not None else 0
         if self._too_many(f"NAS writer of recording {r.id}", cursor):
             r.writer = None
-            self.c.fail(
-                r,
-                "WorkerError",
-                f"the NAS writer died {r.replaced['nas_writer']} times; the data so far is in the session's folder",
-            )
+            deaths, where = r.replaced["nas_writer"], r.kept_where(self.c.s.folder)
+            self.c.fail(r, "WorkerError", f"the NAS writer died {deaths} times; {where}")
             return
         r.pending_segment = r.path_trouble = None
         if slot is None:
