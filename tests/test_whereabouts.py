@@ -355,3 +355,25 @@ def test_full_disk_is_said_at_once_by_name_and_again_when_there_is_room(clean_cl
     assert "No space left on device" in error["text"]
     assert error["for_s"] > 0
     assert assert_counter_file(disk.mount / "run.bin", 2_000_000) == []
+
+
+@pytest.mark.fuse
+@pytest.mark.parametrize("number", [errno.EIO, errno.EROFS, errno.ESTALE, errno.EDQUOT])
+def test_error_is_said_while_it_lasts_and_costs_nothing(clean_cli: CommandLine, faultfs, number):
+    fs = faultfs()
+    rule = fs.error(("write", "fsync"), number, path="run.bin*", count=None)
+    process = clean_cli.start("capture", counting(300_000), "--to", fs.mount / "run.bin", "--json")
+    said = ""
+    while os.strerror(number) not in said:
+        said = process.stderr.readline()
+        assert said, "the capture ended without a word of it"
+    still_running = process.poll() is None
+    fs.clear(rule)
+    ended = clean_cli.finish(process)
+
+    assert still_running
+    assert str(fs.mount / "run.bin.part") in said
+    assert ended.status == 0
+    assert ended.json["complete"]
+    assert os.strerror(number) in ended.json["sink"]["errors"][0]["text"]
+    assert assert_counter_file(fs.mount / "run.bin", 300_000) == []

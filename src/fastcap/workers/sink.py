@@ -6,6 +6,7 @@ the file's own rename, which never replaces anything, then fsync of the director
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 
@@ -315,18 +316,38 @@ class Sink:
         except OSError:
             return  # nothing is cached there
 
-    def reopen_if_stale(self, error: int) -> None:
-        """After ESTALE or EBADF the descriptor is dead: open the part file anew, if it is there and ours."""
+    def reopen_if_stale(self, error: int) -> bool:
+        """After ESTALE or EBADF the descriptor is dead: open the part file anew, if it is there and ours.
+
+        Returns whether the file is gone for good: its name leads nowhere, or to somebody else's.
+        """
         if self.fd < 0 or error not in (errno.ESTALE, errno.EBADF, errno.ENOTCONN):
-            return
-        fd = -1
+            return False
         try:
             fd = self._open_own(self.name + ".part")
+        except FileNotFoundError:
+            return error == errno.ESTALE
         except OSError:
-            return  # still unreachable: the next write says so, and this is tried again
+            return False  # still unreachable: the next write says so, and this is tried again
         if fd >= 0:
             os.close(self.fd)
             self.fd = fd
+        return fd < 0 and error == errno.ESTALE
+
+    def create_anew(self) -> None:
+        """Make another, empty part file in the place of one that is gone for good; `fastcap.workers.intact.mend` it.
+
+        Raises
+        ------
+        SinkFailed
+            Call it again.
+        """
+        self.whereabouts.see_to_directory()
+        if self.fd >= 0:
+            dead, self.fd = self.fd, -1
+            with contextlib.suppress(OSError):
+                os.close(dead)
+        self._create(renames=True)
 
     def _open_own(self, name: str) -> int:
         """Open a file of this name; -1 if it is not the one that was written."""
@@ -340,8 +361,9 @@ class Sink:
         """Return by what a successor, or this one after an error, knows the present file again."""
         try:
             self._known = self.whereabouts.known()
-        except OSError:
-            return self._known  # unreachable at this moment
+        except OSError:  # unreachable at this moment
+            self._known |= {"nameless": self.whereabouts.copying}
+            return self._known
         self._so_far = {"index": self.index, **self._known}
         return self._known
 

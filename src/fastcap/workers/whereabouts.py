@@ -107,19 +107,16 @@ class Whereabouts:
             return GONE
         try:
             found = os.stat(name, dir_fd=self._sink.directory.fd, follow_symlinks=False)
-            if is_same(found, os.fstat(fd)) or self._reads_the_same(fd, name):
-                return HERE
-            return STRANGER
+            if has_lasting_inodes(found.st_dev):
+                return HERE if is_same(found, os.fstat(fd)) else STRANGER
+            return HERE if self._reads_as_written(fd, name) else STRANGER
         except FileNotFoundError:
             return GONE
         except OSError as e:
             raise SinkFailed("look at", os.path.join(self._sink.directory.path, name), e) from e
 
-    def _reads_the_same(self, fd: int, name: str) -> bool:
-        """Tell whether a name leads to an open file whose inode says nothing: by size, beginning and end."""
-        mine = os.fstat(fd)
-        if has_lasting_inodes(mine.st_dev):
-            return False
+    def _reads_as_written(self, fd: int, name: str) -> bool:
+        """Tell whether a name leads to an open file whose inode says nothing: by its end, read through the name."""
         try:
             other = os.open(
                 name,
@@ -131,11 +128,11 @@ class Whereabouts:
                 return False
             raise
         try:
-            places = (0, max(0, mine.st_size - _END_BYTES))
-            same_size = os.fstat(other).st_size == mine.st_size
-            return same_size and all(
-                os.pread(fd, _END_BYTES, p) == os.pread(other, _END_BYTES, p) for p in places
-            )
+            end, edge = self._sink.edges.safe
+            if edge and fd == self._sink.fd:
+                return os.pread(other, len(edge), end - len(edge)) == edge
+            theirs, mine = os.pread(other, _END_BYTES, 0), os.pread(fd, _END_BYTES, 0)
+            return theirs == mine and os.fstat(other).st_size == os.fstat(fd).st_size
         finally:
             os.close(other)
 
@@ -147,10 +144,13 @@ class Whereabouts:
         if sink.directory.removed:
             sink.directory.make_again()
             what = "was removed with its directory, which is made again"
-        if found == STRANGER:
+        behind = self._is_gone_behind_mount(found)
+        if found == STRANGER or behind:
             sink.take_next_name()
         try:
             part = sink.name + ".part"
+            if behind:
+                raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
             os.link(f"/proc/self/fd/{sink.fd}", part, dst_dir_fd=sink.directory.fd, follow_symlinks=True)
             self._report(f"{lost} {what}: nothing is lost, the same file is {sink.part_path} again")
         except FileExistsError as e:
@@ -160,6 +160,16 @@ class Whereabouts:
             self._report(
                 f"{lost} {what}: it is copied to {sink.part_path} from the open file, and written there"
             )
+
+    def _is_gone_behind_mount(self, found: str) -> bool:
+        """Tell whether the mount does not know that the file has lost its name: a link would be one to that name."""
+        if has_lasting_inodes(self._sink.directory.device):
+            return False
+        try:
+            os.fstat(self._sink.fd)
+        except OSError:
+            return True
+        return found == STRANGER
 
     def _drop_copy(self) -> None:
         if self._copy is not None:

@@ -66,6 +66,7 @@ class NasWriter:
         self.fsync_took_ns = 0
         self.last_sync_ns = now_ns()
         self.told, self.told_ns = (0, 0), 0
+        self.gone = False  # the file, for good: no descriptor and no name leads to it
         self.trouble = False  # the last call on the destination failed
         self.place: str | None = None  # what was last said of the directory, None: it is where it was
         self.looked_ns = now_ns()
@@ -204,6 +205,7 @@ class NasWriter:
             self.written += self.sink.write(self.written, size)
         except SinkFailed as e:
             self._failed(e)
+            self._begin_anew_if_gone()
 
     def _distance(self, backlog: int) -> int:
         """Return the bytes between fsyncs: more while catching up or when fsync is slow, a ring eighth at most.
@@ -239,6 +241,7 @@ class NasWriter:
             intact = self.sink.intact_bytes(reached)
         except SinkFailed as e:
             self._failed(e)
+            self._begin_anew_if_gone()
             return False
         finally:
             self.last_sync_ns = now_ns()
@@ -283,7 +286,7 @@ class NasWriter:
         """Look where file and directory are, once a second at most; say so when they are not where they were."""
         if now_ns() - self.looked_ns < LOOK_NS:
             return
-        self._try(self.sink.whereabouts.look)
+        self._try(self._look_at_place)
         self.looked_ns = now_ns()
         there, place = self.sink.directory, None
         lost = self.sink.path_is_lost()
@@ -295,6 +298,10 @@ class NasWriter:
             self.place = place
             self._tell("place", text=place)
 
+    def _look_at_place(self) -> None:
+        with self.sink.calls.timed(self.slot):
+            self.sink.whereabouts.look()
+
     def _failed(self, e: SinkFailed) -> None:
         """Report an error of the destination, wait a little, and write everything since the last good fsync again."""
         self._tell_failed(e)
@@ -305,7 +312,14 @@ class NasWriter:
         got = self.channel.receive(RETRY_S)
         if got is not None:
             self._order(got[0]["op"])
-        self.sink.reopen_if_stale(e.errno)
+        self.gone = self.sink.reopen_if_stale(e.errno)
+
+    def _begin_anew_if_gone(self) -> None:
+        """Write what the ring still holds into another file, where nothing leads to this one any more."""
+        if self.gone:
+            self.gone = False
+            self._insist(self.sink.create_anew)
+            self._mend(0)
 
     def _tell_failed(self, e: SinkFailed, *, fatal: bool = False) -> None:
         failed = {"text": str(e), "errno": e.errno, "index": self.sink.index, "fatal": fatal}
@@ -353,7 +367,8 @@ class NasWriter:
         while True:
             try:
                 self._settle(end)
-                place = self.completion.commit(message["report"], self.header, arrived=message["arrived"])
+                with self.sink.calls.timed(self.slot):
+                    place = self.completion.commit(message["report"], self.header, arrived=message["arrived"])
             except SinkFailed as e:
                 self._failed_commit(e)
                 continue
