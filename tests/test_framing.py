@@ -249,3 +249,12 @@ def _json(payload: dict[str, Any]) -> bytes:
     import json
 
     return json.dumps(payload).encode()
+
+
+def test_a_word_that_is_looked_back_at_does_not_count_later_drops() -> None:
+    framing = Framing(announcement(), START)
+    framing.take_gap(START + 800, 80)
+    framing.take_gap(START + 1600, 160)
+
+    behind = [framing.source_word_behind(START + at) for at in (792, 800, 1592, 1600, 2400)]
+    assert behind == [99, 110, 209, 230, 330]
