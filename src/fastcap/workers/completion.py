@@ -122,6 +122,7 @@ class Completion:
                 raise SinkFailed("complete", sink.path, e) from e
             sink.directory.find()
             if not sink.whereabouts.is_named():
+                sink.directory.remove(sidecar_path(sink.name))  # it would speak for somebody else's file
                 raise SinkFailed("complete", sink.path, errno.ENOENT)
             if place == self.place():
                 break

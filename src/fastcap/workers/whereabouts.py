@@ -152,6 +152,9 @@ class Whereabouts:
             if behind:
                 raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
             os.link(f"/proc/self/fd/{sink.fd}", part, dst_dir_fd=sink.directory.fd, follow_symlinks=True)
+            if self._found(sink.fd, part) != HERE:  # the mount took the file's old name for the file
+                sink.directory.remove(part)
+                raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
             self._report(f"{lost} {what}: nothing is lost, the same file is {sink.part_path} again")
         except FileExistsError as e:
             raise SinkFailed("name", sink.part_path, e) from e
