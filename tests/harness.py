@@ -136,9 +136,12 @@ class Engine:
         return start
 
     def feed(self, data: bytes) -> None:
-        """Let the reader take ``data`` through a pipe. The splitter does not move meanwhile."""
+        """Let the reader take ``data`` through a pipe, and have a look at the ring even if that is nothing.
+
+        The splitter does not move meanwhile.
+        """
         options = {k: self.message[k] for k in ("word_bytes", "can_wait")}
-        for at in range(0, len(data), PIECE):
+        for at in range(0, len(data) or 1, PIECE):
             ours, theirs = os.pipe()
             fcntl.fcntl(theirs, fcntl.F_SETPIPE_SZ, PIECE)
             piece = data[at : at + PIECE]

@@ -116,6 +116,7 @@ class Compared:
 @example(
     C, [("feed", C - 3), ("split", 0), ("feed", 3), ("split", 0), ("use 0", 20), ("split", 0), ("feed", 8)]
 )
+@example(C // 16, [("feed", 32776), ("split", 0), ("feed", 0)])
 def test_ring_does_what_the_plain_model_does(first: int, plan: list[tuple[str, int]]) -> None:
     both = Compared(first)
     try:
