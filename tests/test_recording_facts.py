@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from fastcap.events import GAP, Event
 from fastcap.workers.recording import Recording
 
 
@@ -12,7 +16,7 @@ def recording(bytes_read: int | None) -> Recording:
     """Return a recording of 1,000 bytes kept, with a reader's count or without."""
     ring: Any = SimpleNamespace(capacity=1 << 20)
     r = Recording({"recording": 1, "word_bytes": 8, "source": {"kind": "command"}}, ring, 0)
-    r.ended = {"bytes": 1000, "words_lost": 0, "odd_lost": 0}
+    r.ended = {"bytes": 1000, "words_lost": 0, "odd_lost": 0, "why": "end"}
     r.end_state = {"start": 4096, "end": 5096, "dropped_bytes": 0}
     r.bytes_read = bytes_read
     return r
@@ -31,3 +35,47 @@ def test_bytes_in_flight_are_null_where_nobody_counted_what_was_read():
     assert told is not None
     assert told["bytes_read"] is None
     assert told["in_flight_bytes"] is None
+
+
+def gap(words: int, odd_bytes: int) -> Event:
+    data = {"after_word": 0, "words": words, "odd_bytes": odd_bytes, "drop": 0, "dropped_ns": 0}
+    return Event(GAP, 4096, 1, 0, json.dumps(data).encode())
+
+
+def test_odd_bytes_that_were_dropped_last_are_lost_and_nothing_is_discarded():
+    r = recording(1027)
+    r.gaps = [gap(3, 3)]
+    r.ended = {"bytes": 1000, "words_lost": 3, "odd_lost": 3, "why": "end"}
+    r.end_state = {"start": 4096, "end": 5096, "dropped_bytes": 27}
+
+    assert r.accounting() == {
+        "bytes_read": 1027,
+        "kept_bytes": 1000,
+        "lost_bytes": 27,
+        "discarded_after_cut_bytes": 0,
+        "in_flight_bytes": 0,
+    }
+
+
+@pytest.mark.parametrize(("stored", "dropped"), [(0, 0), (5, 0), (0, 11), (800, 1600)])
+def test_behind_the_cut_what_was_stored_and_what_was_dropped_is_discarded(stored: int, dropped: int):
+    before = 3 * 8
+    r = recording(1000 + stored + before + dropped)
+    r.gaps = [gap(3, 0)]
+    r.ended = {"bytes": 1000, "words_lost": 3, "odd_lost": 0, "why": "cut"}
+    r.end_state = {"start": 4096, "end": 5096 + stored, "dropped_bytes": before + dropped}
+
+    told = r.accounting()
+
+    assert told is not None
+    assert (told["lost_bytes"], told["discarded_after_cut_bytes"]) == (before, stored + dropped)
+
+
+def test_what_no_gap_tells_of_is_not_called_discarded():
+    r = recording(1024)
+    r.end_state = {"start": 4096, "end": 5096, "dropped_bytes": 24}
+
+    told = r.accounting()
+
+    assert told is not None
+    assert (told["lost_bytes"], told["discarded_after_cut_bytes"]) == (0, 0), "the law is seen to be broken"

@@ -48,7 +48,7 @@ def test_stop_completes_the_file_and_the_board_goes_on(
         stop(board)
         assert_stopped(finish().report)
         stop(board)
-        assert_whole(board.record(None, tmp_path, samples=100_000), 100_000)
+        assert_whole(board.record(None, tmp_path, samples=100_000), 100_000, cut=True)
 
 
 def test_stop_while_the_ring_drops_counts_what_was_dropped(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_exception_in_record_ends_that_recording_and_keeps_its_file(
         threading.Thread(target=_once_it_runs, args=(board, 1, _interrupts(signal.SIGINT))).start()
         with pytest.raises(error):
             board.record(None, tmp_path / "first.bin")
-        assert_whole(board.record(None, tmp_path / "second.bin", samples=100_000), 100_000)
+        assert_whole(board.record(None, tmp_path / "second.bin", samples=100_000), 100_000, cut=True)
         (first,) = [r for r in board.session.recordings.values() if r.number == 1]
         first.wait_for(lambda: first.done)
         assert_stopped(first.reports[0], interrupted=True)

@@ -33,7 +33,7 @@ def assert_whole_run(reports: list[dict], words: int = WORDS) -> None:
     for report in reports:
         index = assert_exact(report, first_word=index)
     assert index == words
-    assert_law(reports[-1])
+    assert_law(*reports)
 
 
 # -- at the start --------------------------------------------------------------------------------------

@@ -354,19 +354,27 @@ class Recording:
         }
 
     def accounting(self) -> dict[str, Any] | None:
-        """Return the conservation law's terms: what the kernel says was read against what became of it."""
-        state = self.end_state
-        if self.ended is None or state is None:
+        """Return the conservation law's terms: what the kernel says was read against what became of it.
+
+        Each is measured on its own, none is what the others leave: the reader's count by the kernel; what was kept
+        and lost by the splitter's account at the end; what was discarded by where that end is, what stands in the
+        ring behind it, and what was dropped there.
+        """
+        state, ended = self.end_state, self.ended
+        if ended is None or state is None:
             return None
-        kept, lost = self.ended["bytes"], self.ended["words_lost"] * self.word_bytes + self.ended["odd_lost"]
         on_disk = sum(loss["bytes"] for loss in self.sink_losses)  # was kept, and is lost
-        kept, lost = kept - on_disk, lost + on_disk
-        handled = state["end"] - state["start"] + state["dropped_bytes"]
+        arrived = state["end"] - state["start"]
+        discarded = arrived - ended["bytes"]  # behind the cut; at a stop, the piece of a word that was last
+        if ended["why"] == "cut":
+            in_gaps = sum(g.data["words"] * self.word_bytes + g.data["odd_bytes"] for g in self.gaps)
+            discarded += state["dropped_bytes"] - in_gaps
+        handled = arrived + state["dropped_bytes"]
         return {
             "bytes_read": self.bytes_read,
-            "kept_bytes": kept,
-            "lost_bytes": lost,
-            "discarded_after_cut_bytes": handled - kept - lost,
+            "kept_bytes": ended["bytes"] - on_disk,
+            "lost_bytes": ended["words_lost"] * self.word_bytes + ended["odd_lost"] + on_disk,
+            "discarded_after_cut_bytes": discarded,
             "in_flight_bytes": None if self.bytes_read is None else self.bytes_read - handled,
         }
 
