@@ -112,45 +112,6 @@ def test_slot_that_does_not_exist_is_refused(engine: Engine) -> None:
 # -- waiting -------------------------------------------------------------------------------------------
 
 
-def _wakes(engine: Engine, slot: Slot, target: int, act: threading.Event) -> threading.Thread:
-    """Start a thread that waits in pieces of 100 ms until something is to be done, then tells."""
-
-    def wait() -> None:
-        framed, commands = engine.ring.framed, engine.ring.events
-        while slot.wait(target, commands, LONG_S) == framed and engine.ring.events == commands:
-            continue
-        act.set()
-
-    thread = threading.Thread(target=wait)
-    thread.start()
-    return thread
-
-
-def test_waiting_consumer_is_woken_when_its_target_is_framed(engine: Engine) -> None:
-    slot = engine.claim()
-    engine.begin()
-    act = threading.Event()
-    thread = _wakes(engine, slot, engine.ring.framed + 80, act)
-
-    engine.feed(counter(0, 10))
-    engine.split()
-
-    assert act.wait(LONG_S)
-    thread.join()
-
-
-def test_waiting_consumer_is_woken_by_an_event(engine: Engine) -> None:
-    slot = engine.claim()
-    engine.begin()
-    act = threading.Event()
-    thread = _wakes(engine, slot, engine.ring.framed + 80, act)
-
-    engine.end()
-
-    assert act.wait(LONG_S)
-    thread.join()
-
-
 def test_wait_returns_at_once_when_the_target_is_there(engine: Engine) -> None:
     slot = engine.claim()
     engine.begin()
