@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -119,3 +120,18 @@ def test_another_file_of_the_same_size_is_not_called_complete(faultfs):
 
     assert not list(fs.backing.glob("*.sigmf-meta"))
     assert [path.name for path in fs.backing.glob("*.bin")] == ["run.bin"]
+
+
+@pytest.mark.fuse
+def test_file_that_is_cut_between_its_last_fsync_and_its_name_is_not_complete(faultfs):
+    fs = faultfs()
+    rule = fs.stall("fsync", path="run.sigmf-meta.part")
+    with recording(counting(300_000, rate="1MHz"), fs.mount / "run.bin") as (finish, _):
+        fs.wait_fired(rule)
+        os.truncate(fs.mount / "run.bin.part", 1_000_000)
+        fs.clear(rule)
+        cap = finish()
+
+    assert not cap.report["complete"]
+    assert cap.report.exit_status == 3
+    assert "has not the size any more that was written" in cap.report["sink"]["file_error"]

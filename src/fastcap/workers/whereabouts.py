@@ -130,7 +130,10 @@ class Whereabouts:
         try:
             end, edge = self._sink.edges.safe
             if edge and fd == self._sink.fd:
-                return os.pread(other, len(edge), end - len(edge)) == edge
+                there = os.pread(other, len(edge), end - len(edge))
+                if len(there) == len(edge):
+                    return there == edge
+                return os.pread(fd, len(edge), end - len(edge)) != edge  # the open file itself was cut
             theirs, mine = os.pread(other, _END_BYTES, 0), os.pread(fd, _END_BYTES, 0)
             return theirs == mine and os.fstat(other).st_size == os.fstat(fd).st_size
         finally:
