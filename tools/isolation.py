@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import subprocess
+from collections.abc import Sequence
 
 _CLONE_NEWNS = 0x20000
 PRIVATE = ("/dev/shm", "/run/lock")
@@ -37,3 +38,17 @@ def isolate() -> None:
     for place in PRIVATE:
         os.makedirs(place, exist_ok=True)
         subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=1777", "fastcap-tests", place], check=True)
+
+
+def in_namespaces(argv: Sequence[str]) -> list[str]:
+    """Return a command that runs ``argv`` with places and processes of its own; they end with it.
+
+    Where namespaces cannot be had it is ``argv`` itself.
+    """
+    if not can_isolate():
+        return list(argv)
+    mounts = " && ".join(
+        f"mkdir -p {place} && mount -t tmpfs -o mode=1777 fastcap-tests {place}" for place in PRIVATE
+    )
+    unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    return [*unshare, "sh", "-c", f'{mounts} && "$@"', "sh", *argv]
