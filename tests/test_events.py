@@ -24,7 +24,7 @@ class Log:
     def __init__(self, path: Path) -> None:
         self.events_fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         self.events = 0
-        self.written = 0
+        self.written = self.events_from = 0
 
     def write(self, event: Event) -> None:
         self.written += os.pwrite(self.events_fd, encode(event), self.written)
@@ -94,3 +94,22 @@ def test_records_are_whole_words_long() -> None:
 def test_payload_is_json_but_for_the_header() -> None:
     assert event(0, b'{"words": 3}').data == {"words": 3}
     assert event(0, b"").data == {}
+
+
+def test_reader_that_was_overtaken_goes_on_where_the_log_begins(log: Log) -> None:
+    for position in range(3):
+        log.write(event(position))
+    log.commit()
+    reader = EventReader(log)
+    seen = reader.poll()
+    assert next(seen).position == 0
+
+    second = reader.offset
+    log.events_from = second + (second - 0)
+    os.pwrite(log.events_fd, bytes(log.events_from), 0)  # as a hole reads
+
+    assert [e.position for e in seen] == [2]
+    assert reader.overtaken
+    late = EventReader(log)
+    assert [e.position for e in late.poll()] == [2]
+    assert not late.overtaken

@@ -98,6 +98,7 @@ typedef struct {
 
     FC_ALIGNED uint64_t framed;     /* splitter */
     uint64_t events;                /* splitter: committed bytes of the event log */
+    uint64_t events_from;           /* splitter: where the event log begins; below it its memory is given up */
     uint64_t drops_done;            /* splitter: drop entries that are events, or were cut off */
     uint64_t ended_rec;             /* splitter: the last recording whose END event is committed */
     uint64_t high_water;            /* splitter: peak of head - tail as memory still needed */
@@ -320,6 +321,8 @@ static inline void fc_publish_framed(fc_control *c, uint64_t pos) {
     fc_notify_slots(c, pos);
 }
 static inline void fc_commit_events(fc_control *c, uint64_t bytes) { fc_store(&c->events, bytes); }
+/* log/1: the event log begins at `from` now, a record's begin; only then its memory below is given up. Pairs with log/2. */
+static inline void fc_publish_events_from(fc_control *c, uint64_t from) { fc_store(&c->events_from, from); }
 
 /* The position below which a lossless slot needs nothing from the ring any more. The cursor comes from
  * another process: one that lies beyond `framed` counts for nothing. */
@@ -377,6 +380,13 @@ static inline void fc_slot_adopt(fc_slot *s, uint32_t pid) {
 }
 /* frame/2: what may be read; load the event log's length after it. Pairs with frame/1. */
 static inline uint64_t fc_readable(const fc_control *c) { return fc_load(&c->framed); }
+
+/* log/2: where the event log begins, after something was read of it: what lies below may have been read as zeros. The
+ * fence keeps the read before the look. Pairs with log/1. */
+static inline uint64_t fc_events_from(const fc_control *c) {
+    fc_fence_acquire(&c->events_from);
+    return fc_load(&c->events_from);
+}
 
 /* use/2: were the bytes from `pos` on still there after they were used? The fence keeps the use before
  * the look at tail. Pairs with reuse/1. */

@@ -56,6 +56,7 @@ cdef extern from "_ring.h" nogil:
         uint64_t grown
         uint64_t framed
         uint64_t events
+        uint64_t events_from
         uint64_t drops_done
         uint64_t ended_rec
         uint64_t high_water
@@ -107,6 +108,8 @@ cdef extern from "_ring.h" nogil:
     uint64_t fc_arrived(const fc_control *c)
     void fc_publish_framed(fc_control *c, uint64_t pos)
     void fc_commit_events(fc_control *c, uint64_t n)
+    void fc_publish_events_from(fc_control *c, uint64_t n)
+    uint64_t fc_events_from(const fc_control *c)
     uint64_t fc_slot_done(const fc_slot *s, uint64_t framed, uint64_t tail)
     void fc_publish_tail(fc_control *c, uint64_t pos)
     int fc_slot_grant(fc_slot *s, uint64_t position, uint32_t lossless)

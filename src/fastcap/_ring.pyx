@@ -238,6 +238,11 @@ cdef class Ring:
         return fc_load(&self.c.events)
 
     @property
+    def events_from(self):
+        """Where the event log begins: load it after reading, for what lies below it is given up."""
+        return fc_events_from(self.c)
+
+    @property
     def ready(self):
         """Bytes of the data that are allocated and prefaulted."""
         return fc_load(&self.c.ready)

@@ -10,9 +10,13 @@ from fastcap._ring cimport (
     FC_ACTIVE, FC_DROP, FC_ESSENTIAL, FC_FREE, FC_LEAVING, FC_LOSSLESS, FC_NEVER, FC_READING, FC_SLOTS,
     FC_SPLITTER, FC_WANT, Ring, fc_arrived, fc_commit_events, fc_control, fc_drop_at, fc_guard, fc_load, fc_load32,
     fc_may_grow,
-    fc_notify, fc_notify_slots, fc_now_ns, fc_peek, fc_publish_framed, fc_publish_tail, fc_sleep, fc_slot,
+    fc_notify, fc_notify_slots, fc_now_ns, fc_peek, fc_publish_events_from, fc_publish_framed, fc_publish_tail, fc_sleep, fc_slot,
     fc_room, fc_slot_at, fc_whole_below, fc_slot_done, fc_slot_grant, fc_store, fc_store32,
 )
+
+cdef extern from "fcntl.h" nogil:
+    int fallocate(int fd, int mode, long long offset, long long nbytes)
+    int FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE
 
 cdef extern from "_align.h" nogil:
     const int FC_RUN, FC_RUN_BYTES, FC_UNKNOWN
@@ -261,6 +265,15 @@ cdef class SplitLoop:
         if ended_recording:
             fc_store(&self.c.ended_rec, ended_recording)
         fc_notify_slots(self.c, FC_NEVER - 1)
+
+    def give_up_events(self, uint64_t upto):
+        """Let the event log begin at ``upto``, where a record does, and give its memory below back.
+
+        The word is stored first: who reads zeros finds that they were given up. What a predecessor that died in
+        between did not come to is given back, too.
+        """
+        fc_publish_events_from(self.c, upto)
+        fallocate(self.ring.events_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, upto)
 
     def drops_done(self, uint64_t n):
         """Say that drop entries below ``n`` are events (or were cut off)."""

@@ -2,7 +2,8 @@
 
 Flow: the splitter appends records to the ``events`` file, then moves the ring's `events` word, then
 `framed`. A reader loads `framed`, then `events`, then reads the file up to there. Records are never
-changed. END and a last GAP stand *at* `framed`: look again when idle.
+changed. END and a last GAP stand *at* `framed`: look again when idle. The log of recordings that are over is
+given up: it begins at the ring's `events_from`.
 
 Record: ``<IIQQQ`` kind, payload bytes, position, recording, CLOCK_MONOTONIC ns; then the payload, padded to
 8 bytes: raw bytes for HEADER, JSON otherwise.
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     class _Ring(Protocol):
         @property
         def events(self) -> int: ...
+        @property
+        def events_from(self) -> int: ...
         @property
         def events_fd(self) -> int: ...
 
@@ -89,24 +92,42 @@ class EventReader:
     ----------
     ring : Ring
         Mapped in this process.
-    offset : int
-        Where in the log to begin; `offset` tells how far it has come.
+    offset : int, optional
+        Where in the log to begin; `offset` tells how far it has come. Default: where the log begins.
+
+    Attributes
+    ----------
+    overtaken : bool
+        Events that it had not come to were given up; all are of recordings that are over.
     """
 
-    def __init__(self, ring: _Ring, offset: int = 0) -> None:
+    def __init__(self, ring: _Ring, offset: int | None = None) -> None:
         self._ring = ring
-        self.offset = offset
+        self.offset = ring.events_from if offset is None else offset
+        self.overtaken = False
 
     def poll(self) -> Iterator[Event]:
         """Yield the events committed since the last call. Load `framed` before calling this."""
         committed = self._ring.events
         while self.offset < committed:
             head = os.pread(self._ring.events_fd, _HEAD.size, self.offset)
+            if self._given_up():
+                continue
             if not any(head) or len(head) < _HEAD.size:
                 raise RingError(
                     f"the ring's event log was truncated by another program: nothing at {self.offset}"
                 )
             kind, size, position, recording, at_ns = _HEAD.unpack(head)
             payload = os.pread(self._ring.events_fd, size, self.offset + _HEAD.size)
+            if self._given_up():
+                continue
             self.offset += _HEAD.size + size + -size % 8
             yield Event(kind, position, recording, at_ns, payload)
+
+    def _given_up(self) -> bool:
+        """Go on where the log begins, if what was just read lay before that."""
+        begins = self._ring.events_from
+        if self.offset >= begins:
+            return False
+        self.offset, self.overtaken = begins, True
+        return True

@@ -167,7 +167,7 @@ class Stream:
     # -- what the stream says ----------------------------------------------------------------------
 
     def _look(self) -> int:
-        framed = self.ring.framed
+        over, framed = self.recording.over, self.ring.framed
         for event in self._log.poll():
             if event.recording != self.recording.number:
                 continue
@@ -186,6 +186,21 @@ class Stream:
                 self._gaps.append(event)
             elif event.kind == events.END:
                 self._end = event.position
+        if over and self._end is None and self._log.overtaken:
+            text = (
+                f"the events of recording {self.recording.number} were given up, for it is over since long: "
+                "read its blocks while it runs, or load its file"
+            )
+            raise OverrunError(
+                text,
+                {
+                    "stage": "consumer",
+                    "after_word": self._index,
+                    "words": None,
+                    "certainty": "unknown",
+                    "at_s": None,
+                },
+            )
         return framed
 
     def _upto(self, framed: int) -> int:

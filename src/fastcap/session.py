@@ -328,7 +328,10 @@ class Session:
         r = Recording(self, self._count)
         if begun is not None:
             begun.append(r)
-        self.recordings[r.number] = r
+        with self._changed:
+            for number in [n for n, earlier in self.recordings.items() if earlier.over]:
+                del self.recordings[number]  # whoever made it has it
+            self.recordings[r.number] = r
         self._send({"op": "record", **spec, "recording": r.number}, fds)
         return r
 

@@ -12,7 +12,7 @@ import json
 import os
 
 from fastcap import report
-from fastcap._ring import SLOTS
+from fastcap._ring import LOG_BYTES, SLOTS
 from fastcap._signals import signal
 from fastcap.errors import FastcapError
 from fastcap.wire import Message
@@ -71,6 +71,7 @@ class Conductor:
         self.finishing = Finishing(self)
         self.lock: Any = None
         self.refused: list[str] = []
+        self._begun = 0  # the latest recording's number
         self._waits_for_slots = False
         if opening.get("realtime"):
             supervisor.tell(self.reader, {"op": "realtime"})
@@ -110,8 +111,10 @@ class Conductor:
         self._next()
 
     def _begin(self, spec: Message, fds: list[int]) -> None:
-        r = Recording(spec, self.s.ring, self.s.log.offset)
+        self._forget_settled()
+        r = Recording(spec, self.s.ring)
         self.recordings.append(r)
+        self._begun = r.id
         if fds:
             r.source_fd, *output_fds = fds if spec["source"]["kind"] != "command" else [-1, *fds]
         else:
@@ -127,6 +130,15 @@ class Conductor:
         self.s.tell(self.splitter, {"op": "announce", **self.framing(spec)})
         self.prepare_sink(r)
         self._prepare_consumers(r, output_fds)
+
+    def _forget_settled(self) -> None:
+        """Keep no recording that nobody needs any more, nor for ever the events of such."""
+        self._read_events()
+        self.recordings = [r for r in self.recordings if not r.settled]
+        ring = self.s.ring
+        if ring.events - ring.events_from > 2 * LOG_BYTES:
+            first = min([r.id for r in self.recordings], default=self._begun + 1)
+            self.s.tell(self.splitter, {"op": "give_up_events", "over": first - 1})
 
     def _lock_device(self, r: Recording) -> None:
         device = r.spec["source"].get("device")
@@ -323,7 +335,8 @@ class Conductor:
             self.end_source(r)
         else:
             self.s.ring.stop_reading(r.id)
-        self.keep_folder = self.keep_folder or r.bytes_seen
+        r.bytes_were_seen = r.bytes_seen
+        self.keep_folder = self.keep_folder or r.bytes_were_seen
         if r.writer is not None:
             self.s.tell(r.writer, {"op": "abandon" if r.bytes_seen else "discard"})
         if r.analysis is not None:

@@ -39,13 +39,12 @@ class Recording:
         For its counters.
     """
 
-    def __init__(self, spec: dict[str, Any], ring: Ring, events_offset: int) -> None:
+    def __init__(self, spec: dict[str, Any], ring: Ring) -> None:
         self.spec = spec
         self.id: int = spec["recording"]
         self.ring = ring
         self.capacity: int = ring.capacity
         self.word_bytes: int = spec["word_bytes"]
-        self.events_offset = events_offset
         self.state = PREPARING
         self.error: dict[str, str] | None = None
         self.begun_ns = now_ns()
@@ -106,6 +105,7 @@ class Recording:
         self.sink_losses: list[dict[str, Any]] = []  # what the destination had, and lost: see workers/intact
         self.incidents: list[dict[str, Any]] = []  # what others did to files
         self.arrived: list[bool] = []  # by file: the source gave all of it
+        self.bytes_were_seen = False  # when it failed: then the session's folder is kept
         self.files_named: list[dict[str, Any]] = []  # by what each complete file is known again
         self.closing = self.closed = False  # the files are looked at for the last time; that is done
         self.grown = False  # the last report holds more than its sidecar
@@ -122,6 +122,13 @@ class Recording:
     def over(self) -> bool:
         """Nothing is left to do."""
         return self.state in (DONE, FAILED)
+
+    @property
+    def settled(self) -> bool:
+        """It is over, no process is left of it, and nothing of it is to be recovered."""
+        if not self.over or not self.source_gone or self.analysis is not None or self.outputs_left:
+            return False
+        return self.state == DONE or not self.bytes_were_seen
 
     @property
     def bytes_seen(self) -> bool:

@@ -237,7 +237,7 @@ class Replacer:
             self.c.writers.remove(dead)
             return
         r = next((r for r in self.c.recordings if r.writer is dead), None)
-        if r is not None and (r.files_done or r.writer_slot is None):
+        if r is None or r.files_done or r.writer_slot is None:  # it may have died before it left
             self.free_slots_of(dead.pid)
         if r is None or r.over:
             return

@@ -12,7 +12,7 @@ A new splitter takes `framed`, `tail` and the events as they stand, and is told 
 from __future__ import annotations
 
 from fastcap import _split, events
-from fastcap._ring import Ring, now_ns
+from fastcap._ring import LOG_BYTES, Ring, now_ns
 from fastcap._split import SplitLoop
 from fastcap.events import Event, EventReader
 from fastcap.wire import Channel, Message
@@ -49,11 +49,19 @@ class Splitter:
         self.announced: dict[int, Message] = {}
         self.now: Framing | None = None
         self._sampled_ns = 0
+        self._begins: list[tuple[int, int]] = []  # recordings, and where their events begin in the log
         self._catch_up()
 
     def _catch_up(self) -> None:
         """Take drops that already are events from the events, not from a count that may lag behind them."""
-        self.past: list[Event] = list(EventReader(self.ring).poll())
+        log = EventReader(self.ring)
+        self.past: list[Event] = []
+        at = log.offset
+        for event in log.poll():
+            self.past.append(event)
+            if event.kind == events.START:
+                self._begins.append((event.recording, at))
+            at = log.offset
         drops = [e.data["drop"] + 1 for e in self.past if e.kind == events.GAP]
         self.loop.drops_done(max([self.loop.drops_done_count, *drops]))
         ended = max((e.recording for e in self.past if e.kind == events.END), default=0)
@@ -97,6 +105,7 @@ class Splitter:
         for mark in (e for e in mine if e.kind == events.MARK):
             self._tell_mark(now, mark.data)
         if not any(e.kind == events.START for e in mine):
+            self._begins.append((now.recording, self.log.nbytes))
             self.emit(events.START, start, message["start"].encode())
         if start > self.ring.framed:
             self.loop.publish_framed(start)
@@ -257,6 +266,14 @@ class Splitter:
         end = next(e for e in log if e.kind == events.END and e.recording == recording)
         self.channel.send({"op": "ended", "recording": recording, **end.data})
 
+    def _give_up_events(self, over: int) -> None:
+        """Give up the log of recordings up to number ``over``, but for what was written of late."""
+        latest = self.log.nbytes - LOG_BYTES
+        first = sum(recording <= over + 1 and at <= latest for recording, at in self._begins)
+        if first > 1:
+            del self._begins[: first - 1]
+            self.loop.give_up_events(self._begins[0][1])
+
     # -- the loop ----------------------------------------------------------------------------------
 
     def _sample(self, *, last: bool = False) -> None:
@@ -287,6 +304,8 @@ class Splitter:
                 self.on_recording()
             elif message["op"] == "free_slot":
                 self.loop.free_slot(message["slot"])
+            elif message["op"] == "give_up_events":
+                self._give_up_events(message["over"])
             elif self.now is not None and message["recording"] == self.now.recording:
                 self._order(self.now, message)
 
