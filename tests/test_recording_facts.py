@@ -15,7 +15,7 @@ from fastcap.workers.recording import Recording
 def recording(bytes_read: int | None) -> Recording:
     """Return a recording of 1,000 bytes kept, with a reader's count or without."""
     ring: Any = SimpleNamespace(capacity=1 << 20)
-    r = Recording({"recording": 1, "word_bytes": 8, "source": {"kind": "command"}}, ring, 0)
+    r = Recording({"recording": 1, "word_bytes": 8, "source": {"kind": "command"}}, ring)
     r.ended = {"bytes": 1000, "words_lost": 0, "odd_lost": 0, "why": "end"}
     r.end_state = {"start": 4096, "end": 5096, "dropped_bytes": 0}
     r.bytes_read = bytes_read

@@ -53,7 +53,7 @@ def _recording() -> Recording:
         "recording": 1, "word_bytes": 8, "source": {"kind": "command"}, "rate": [2_000_000, 1],
         "started": "2026-11-22T10:00:00+08:00",
     }  # fmt: skip
-    return Recording(spec, ring, 0)
+    return Recording(spec, ring)
 
 
 def _segment(number: int) -> dict[str, Any]:
