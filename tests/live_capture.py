@@ -33,7 +33,7 @@ class Live:
     def __init__(self, **options: Any) -> None:
         self.engine = Processes()
         self.ring = self.engine.ring
-        self.recording = SimpleNamespace(number=1, error=None, silent=None)
+        self.recording = SimpleNamespace(number=1, error=None, silent=None, over=False)
         ring = self.engine.attach()
         options = {"block_words": BLOCK, "on_overrun": "raise", **options}
         self.stream = Stream(ring, Slot.claim(ring, LOSSLESS), self.recording, **options)  # type: ignore[arg-type]

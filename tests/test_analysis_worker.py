@@ -118,7 +118,7 @@ def test_words_that_the_reader_dropped_are_gaps_for_the_statistics(start):
 class _Edge:
     """A ring and a slot whose memory is given up while it is used."""
 
-    capacity, events, lossless, cursor = 64 * MIB, 0, False, 0
+    capacity, events, events_from, lossless, cursor = 64 * MIB, 0, 0, False, 0
 
     def __init__(self):
         self.tail, self.framed, self.looked_at, self.passes = 0, 48 * MIB, [], True

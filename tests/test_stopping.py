@@ -155,11 +155,11 @@ def test_close_ends_a_source_that_ignores_sigterm(tmp_path: Path) -> None:
 
 def test_leaving_a_stream_completes_its_file(tmp_path: Path) -> None:
     with fc.open(counting(), ring="64MiB") as board:
-        with board.stream(save=tmp_path / "left.bin") as stream:
-            next(iter(stream.blocks()))
-        with pytest.raises(IndexError), board.stream(save=tmp_path / "failed.bin") as stream:
-            next(iter(stream.blocks())).words[1 << 30]
-        reports = [r.reports[0] for r in board.session.recordings.values()]
+        with board.stream(save=tmp_path / "left.bin") as left:
+            next(iter(left.blocks()))
+        with pytest.raises(IndexError), board.stream(save=tmp_path / "failed.bin") as failed:
+            next(iter(failed.blocks())).words[1 << 30]
+        reports = [stream.recording.reports[0] for stream in (left, failed)]
 
     assert_stopped(reports[0])
     assert_stopped(reports[1], interrupted=True)

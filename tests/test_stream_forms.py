@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine import assert_law, counting, recording
+from engine import assert_law, counting, hold_writer_until_words_are_dropped, recording
 
 import fastcap as fc
 from fastcap.export import export
@@ -183,7 +183,8 @@ def test_live_blocks_begin_where_the_words_do(tmp_path: Path) -> None:
 def test_whole_words_are_dropped_though_they_begin_at_odd_bytes(tmp_path: Path) -> None:
     words = 6_000_000
     source = counting(words, preamble="odd", chunk="random:7")
-    with recording(source, tmp_path, ring="8MiB", stalls=[(0.05, 0.6)]) as (finish, _):
+    with recording(source, tmp_path, ring="8MiB") as (finish, board):
+        hold_writer_until_words_are_dropped(board)
         report = finish().report
 
     assert_law(report)
