@@ -76,7 +76,7 @@ def file_info(path: str | os.PathLike[str], *, payload: str = AUTO) -> dict[str,
 def _slips(
     path: Path, head: FileHead, words: int, report: dict[str, Any] | None
 ) -> list[dict[str, Any]] | None:
-    """Return the byte slips in a file; None where its data cannot be looked at for them."""
+    """Return the byte slips in a file; None where its data cannot be searched for them."""
     if head.swapped:
         return None
     try:

@@ -220,7 +220,7 @@ def psd(
     Raises
     ------
     ValueError
-        The trace's rate is unknown, it holds no words or all were lost, or an option makes no sense.
+        The trace's rate is unknown, it holds no words or all were lost, or an option is invalid.
     ConfigError
         The window, or ``detrend="linear"``, needs scipy, which is not installed.
     """

@@ -64,7 +64,7 @@ class Finishing:
         self.c.s.loop.later(look_s, lambda: self._watch(r, waited_s))
 
     def again(self, r: Recording) -> None:
-        """Begin anew: the writer has died, perhaps with it."""
+        """Start over: the writer has died, perhaps before it was done with it."""
         r.closing = False
         self.c.check_done(r)
 

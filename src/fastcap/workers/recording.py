@@ -107,7 +107,7 @@ class Recording:
         self.arrived: list[bool] = []  # by file: the source gave all of it
         self.bytes_were_seen = False  # when it failed: then the session's folder is kept
         self.files_named: list[dict[str, Any]] = []  # by what each complete file is known again
-        self.closing = self.closed = False  # the files are looked at for the last time; that is done
+        self.closing = self.closed = False  # the last check of the files has begun; it is done
         self.grown = False  # the last report holds more than its sidecar
         self.path_trouble: str | None = None  # the destination was unmounted, which stops nobody
         self.slip_trouble: str | None = None  # words are out of step
