@@ -190,7 +190,7 @@ def test_stated_losses_are_no_problem_but_are_told(path: Path) -> None:
         ("fastcap:report/words_lost", 7, "words_lost is 7, but the ledger's exact losses are 0"),
         ("fastcap:report/words", 11, "are 8 bytes more"),
         ("core:trailing_bytes", 8, "8 odd bytes"),
-        ("fastcap:report/complete", False, "not complete"),
+        ("fastcap:report/complete", False, "not complete: the source ended early, after 10 words"),
         ("fastcap:report/ledger", [ledger_entry(50, 0)], "gap at word 50 is not within the 10 words"),
     ],
 )
@@ -222,6 +222,40 @@ def test_an_interrupted_capture_that_is_whole_is_ok_and_said_to_be_interrupted(p
 
     assert verdict.ok
     assert "interrupted" in verdict.remarks[0]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "why"),
+    [
+        ("sink/file_error", "somebody removed it", "somebody removed it"),
+        ("source/exit_status", 4, "the source ended with status 4"),
+        ("source/ended", "silent for 7 s", "the source was ended: silent for 7 s"),
+        ("source", None, "the source ended early, after 10 words"),
+        ("header", {"error": "no magic word"}, "header: no magic word"),
+    ],
+)
+def test_why_a_capture_is_not_complete_is_said_as_its_report_has_it(
+    path: Path, key: str, value: Any, why: str
+) -> None:
+    write_capture(path, counter_words(0, 10), complete=False)
+    edit_sidecar(path, f"fastcap:report/{key}", value)
+
+    assert verify_file(path).problems == (f"the capture is not complete: {why}",)
+
+
+def test_words_that_the_destination_lost_contradict_nothing(path: Path) -> None:
+    gap = [ledger_entry(4, 6) | {"stage": "sink"}]
+    write_capture(path, counter_words(0, 4) + counter_words(10, 6), ledger=gap, words_lost=6, complete=False)
+
+    (problem,) = verify_file(path).problems
+    assert problem.endswith("words that were on the destination are not there any more")
+
+
+def test_an_interrupted_capture_whose_file_is_gone_is_a_problem(path: Path) -> None:
+    write_capture(path, counter_words(0, 10), complete=False, interrupted=True)
+    edit_sidecar(path, "fastcap:report/sink/file_error", "somebody removed it")
+
+    assert "somebody removed it" in verify_file(path).problems[0]
 
 
 def test_a_damaged_block_list_is_not_taken_for_a_damaged_file(path: Path) -> None:

@@ -27,10 +27,19 @@ class _Stall(msgspec.Struct):
 
 class _Sink(msgspec.Struct):
     stalls: list[_Stall] = []
+    file_error: str | None = None
 
 
 class _Source(msgspec.Struct):
     command: list[str] | None = None
+    exit_status: int | None = None
+    ended: str | None = None
+    stderr_tail: str | None = None
+    read_error: str | None = None
+
+
+class _Header(msgspec.Struct):
+    error: str | None = None
 
 
 class _Checksum(msgspec.Struct):
@@ -51,6 +60,8 @@ class _Report(msgspec.Struct):
     checksum: _Checksum | None
     sink: _Sink | None = None
     source: _Source | None = None
+    header: _Header | None = None
+    odd_bytes: int | None = None
     board: dict[str, int | None] | None = None
     meta: dict[str, Any] | None = None
 

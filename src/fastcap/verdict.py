@@ -52,13 +52,8 @@ class Verdict:
         self.words_lost = int(report["words_lost"])
         self.estimated_words_lost = int((report.get("board") or {}).get("estimated_words_lost") or 0)
         losses, remedies = _losses(report, self.estimated_words_lost)
-        shortfalls = (
-            []
-            if self.complete and not self.interrupted
-            else _shortfalls(report, interrupted=self.interrupted)
-        )
-        self.reasons = [f"the capture is not complete: {'; '.join(shortfalls)}"] if shortfalls else []
-        self.reasons += remedies
+        shortfalls = _shortfalls(report)
+        self.reasons = [*incomplete(report), *remedies]
         safe = not _file_error(report)
         self.exit_status = COMPLETE
         if self.interrupted and safe:
@@ -93,6 +88,12 @@ def settle(draft: Report, *, arrived: bool) -> dict[str, Any]:
 def judge(report: Report) -> Verdict:
     """Return what a report comes to."""
     return Verdict(report)
+
+
+def incomplete(report: Report) -> list[str]:
+    """Return why a capture is not complete, as a list of one sentence; empty: it is, or was interrupted and is safe."""
+    shortfalls = _shortfalls(report)
+    return [f"the capture is not complete: {'; '.join(shortfalls)}"] if shortfalls else []
 
 
 def _losses(report: Report, estimate: int) -> tuple[list[str], list[str]]:
@@ -165,16 +166,20 @@ def _sink_loss(report: Report) -> str | None:
     return "words that were on the destination are not there any more" if lost else None
 
 
+def _source(report: Report) -> Report:
+    return report.get("source") or {}
+
+
 def _source_ended(report: Report) -> str | None:
-    ended = report["source"].get("ended")
+    ended = _source(report).get("ended")
     return f"the source was ended: {ended}" if ended else None
 
 
 def _source_status(report: Report) -> str | None:
-    source = report["source"]
-    if not source["exit_status"] or source.get("ended"):
+    source = _source(report)
+    if not source.get("exit_status") or source.get("ended"):
         return None
-    tail = (source["stderr_tail"] or "").strip().splitlines()
+    tail = (source.get("stderr_tail") or "").strip().splitlines()
     return f"the source ended with status {source['exit_status']}" + (f" ({tail[-1]})" if tail else "")
 
 
@@ -189,7 +194,7 @@ def _header(report: Report) -> str | None:
 
 
 def _read_error(report: Report) -> str | None:
-    error = report["source"].get("read_error")
+    error = _source(report).get("read_error")
     return f"reading the source failed: {error}" if error else None
 
 
@@ -204,12 +209,14 @@ _SHORTFALLS: tuple[Callable[[Report], str | None], ...] = (
 )
 
 
-def _shortfalls(report: Report, *, interrupted: bool) -> list[str]:
+def _shortfalls(report: Report) -> list[str]:
     """Return why a capture is not complete; nothing but a file that is gone makes an interrupted one worse."""
-    if interrupted:
+    if report["interrupted"]:
         return [error] if (error := _file_error(report)) else []
+    if report["complete"]:
+        return []
     found = [why for shortfall in _SHORTFALLS if (why := shortfall(report))]
     return found or [f"the source ended early, after {report['words']} words"]
 
 
-__all__ = ["Verdict", "judge", "settle"]
+__all__ = ["Verdict", "incomplete", "judge", "settle"]

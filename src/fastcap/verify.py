@@ -18,6 +18,7 @@ from fastcap.pagecache import evict as evict_pages
 from fastcap.payload import AUTO, check_payload
 from fastcap.sidecar import WORD_BYTES, exact_gaps, load_sidecar, sidecar_path
 from fastcap.v2header import V2Header, is_v2
+from fastcap.verdict import incomplete
 
 _PLACES = 64  # of the data, at which byte slips are looked for
 
@@ -240,7 +241,7 @@ def _ledger_problems(sidecar: dict[str, Any]) -> list[str]:
             f"sidecar: header {header} + {report['words']} words + {odd} odd bytes are {accounted} bytes, "
             f"but the report says {report['bytes']}"
         )
-    exact = sum(e["words"] for e in report["ledger"] if e["certainty"] == "exact" and e["stage"] == "ring")
+    exact = sum(e["words"] for e in report["ledger"] if e["certainty"] == "exact")
     if exact != report["words_lost"]:
         problems.append(
             f"sidecar: words_lost is {report['words_lost']}, but the ledger's exact losses are {exact}"
@@ -248,8 +249,4 @@ def _ledger_problems(sidecar: dict[str, Any]) -> list[str]:
     outside = [g.word for g in exact_gaps(report) if not 0 <= g.file_word <= report["words"]]
     if outside:
         problems.append(f"sidecar: the gap at word {outside[0]} is not within the {report['words']} words")
-    if not report["complete"] and not report["interrupted"]:
-        problems.append(
-            "the capture is not complete: its source ended early or badly, or its destination failed"
-        )
-    return problems
+    return [*problems, *incomplete(report)]
