@@ -6,7 +6,7 @@ import csv
 import json
 import pickle
 from datetime import timedelta
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 import h5netcdf
 import numpy as np
 import pytest
+from fibre_files import RATE, write_file
 from made_files import START, counter_words, ledger_entry, write_capture
 
 from fastcap import Trace, load, load_many
@@ -21,6 +22,7 @@ from fastcap._survey import survey
 from fastcap.cli import main
 from fastcap.export import export
 from fastcap.sidecar import Gap
+from fastcap.windows import Window
 
 # source words lost: at the begin, in one gap, in two that follow each other, at the end
 RECORDINGS = {
@@ -47,7 +49,7 @@ def recording(lost: list[tuple[int, int]]) -> tuple[Trace, list[int | None]]:
     return Trace.from_words(words, sample_rate=1, start=START, gaps=gaps), model
 
 
-def told(tr: Trace) -> list[int | None]:
+def told(tr: Trace | Window) -> list[int | None]:
     """Return what a trace says of its time: its words in order, None for each that it says was lost."""
     found: list[int | None] = []
     words = tr.words.tolist()
@@ -276,3 +278,54 @@ def test_statistics_of_a_window_pass_over_its_gaps(path: Path) -> None:
         assert part.stats(skip_words=0).words == len(part)
         for a, b in pairwise([0, *(gap.file_word for gap in part.gaps), len(part)]):
             assert part[a:b].gaps == () or a == 0 or b == len(part)
+
+
+# -- of many files -------------------------------------------------------------------------------------
+
+WORD = timedelta(seconds=1) / RATE
+
+
+def written(path: Path, model: list[int | None], at: int, first_word: int) -> Path:
+    """Write the file of a recording whose words are their places on the set's axis, None where one was lost."""
+    ledger, k = [], 0
+    for lost, run in groupby(model, lambda word: word is None):
+        count = len(list(run))
+        ledger += [ledger_entry(k, count)] if lost else []
+        k += count
+    words = np.array([word for word in model if word is not None], np.uint64)
+    return write_file(path, words, START + at * WORD, first_word=first_word, ledger=ledger)
+
+
+def test_every_window_of_a_set_tells_what_is_missing_in_it(tmp_path: Path) -> None:
+    """Two files of one recording, with words missing amid them and on both sides of their border; then a third."""
+    model: list[int | None] = list(range(24))
+    for at in (1, 2, 5, 6, 7, 8, 10):
+        model[at] = None
+    model[12:17] = [None] * 5  # in no file
+    for name, begin, end, first_word in (("a", 0, 7, 0), ("b", 7, 12, 7), ("c", 17, 24, 0)):
+        written(tmp_path / f"{name}.bin", model[begin:end], begin, first_word)
+    traces = load_many(tmp_path)
+    assert traces.span_words == len(model)
+
+    for first in range(-3, len(model) + 3):
+        for last in range(first, len(model) + 4):
+            inside = [model[k] if 0 <= k < len(model) else None for k in range(first, last)]
+            absent = sum(not 0 <= k < 24 or 12 <= k < 17 for k in range(first, last))
+            window = Window(traces, START + first * WORD, START + last * WORD)
+            assert told(window) == inside
+            assert sum(gap.words_lost for gap in window.gaps) == inside.count(None)
+            assert sum(gap.words_lost for gap in window.gaps if gap.stage == "no file") == absent
+            assert window.words_lost == inside.count(None) - absent
+            assert [len(s) for s in window.stretches()] == [
+                len(list(run)) for there, run in groupby(inside, lambda word: word is not None) if there
+            ]
+
+
+def test_a_window_of_a_set_says_what_it_lacks(path: Path) -> None:
+    traces = load_many(path)
+    shown = [repr(window) for window in traces.windows("20ms", min_fill=0, origin=traces.start)]
+
+    assert shown[0].endswith("30,000 words, fill 0.75, 10,000 lost in 1 gap>")
+    assert shown[1].endswith("10,000 words, fill 0.25, 30,000 lost in 1 gap>")
+    assert shown[3].endswith("20,000 words, fill 0.5, 20,000 in no file>")
+    assert shown[2].endswith("40,000 words, fill 1>")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,6 +17,20 @@ if TYPE_CHECKING:
 def file_word(gaps: Sequence[Gap], word: int) -> int:
     """Return the file's index of source word ``word``, or of the first word behind the gap it is lost in."""
     return word - sum(max(0, min(gap.words_lost, word - gap.word)) for gap in gaps)
+
+
+def shifted(gaps: Iterable[Gap], file_words: int, words: int) -> Iterator[Gap]:
+    """Yield gaps with the words that stand before them, those there and all, counted from elsewhere."""
+    for gap in gaps:
+        yield replace(gap, file_word=gap.file_word + file_words, word=gap.word + words)
+
+
+def lost_in(gaps: Sequence[Gap]) -> str:
+    """Return what a ``repr`` says of gaps: ``", 5 lost in 2 gaps"``; nothing where there is none."""
+    if not gaps:
+        return ""
+    lost = sum(gap.words_lost for gap in gaps)
+    return f", {lost:,} lost in {len(gaps)} {'gap' if len(gaps) == 1 else 'gaps'}"
 
 
 def source_words(

@@ -14,10 +14,13 @@ from fractions import Fraction
 import msgspec
 
 from fastcap import words as fw
+from fastcap._gaps import shifted
 from fastcap._stretches import Stretch, TraceSource
 from fastcap.errors import StreamFormatError
+from fastcap.sidecar import Gap
 from fastcap.trace import Trace
 
+NO_FILE = "no file"  # a gap's stage: nothing was recorded, or that file is not in the set
 _MICROSECOND = timedelta(microseconds=1)
 _CLOSE_S = 1  # the resolution of a header's start: so far may a file seem to begin before the last has ended
 
@@ -109,21 +112,37 @@ class Layout:
     def stretches(self, begin: int, end: int) -> Iterator[Stretch]:
         """Yield what lies between ``begin`` and ``end``; positions count from ``begin``."""
         open_: Stretch | None = None
-        for k, placed in self.within(begin, end):
-            for run in TraceSource(placed.trace).stretches():
-                low, high = placed.at + run.at, placed.at + run.at + len(run)
-                if low >= end or high <= begin:
-                    continue
-                part = run.parts[0][max(0, begin - low) : min(high, end) - low]
-                at = max(low, begin) - begin
-                if open_ is not None and placed.continues and open_.at + len(open_) == at:
-                    open_ = Stretch(open_.at, (*open_.parts, part), open_.wraps)
+        for k, first, part in self._parts(begin, end):
+            for run in TraceSource(part).stretches():
+                at = first + run.at
+                if open_ is not None and self.placed[k].continues and open_.at + len(open_) == at:
+                    open_ = Stretch(open_.at, (*open_.parts, *run.parts), open_.wraps)
                     continue
                 if open_ is not None:
                     yield open_
-                open_ = Stretch(at, (part,), self.wraps_before(k))
+                open_ = Stretch(at, run.parts, self.wraps_before(k))
         if open_ is not None:
             yield open_
+
+    def gaps(self, begin: int, end: int) -> Iterator[Gap]:
+        """Yield what is missing between ``begin`` and ``end``: words that were lost, and time that is in no file.
+
+        Indices count from ``begin``; of a gap that an edge cuts, what lies within.
+        """
+        words = upto = 0  # that are there; of the axis
+        for _, first, part in self._parts(begin, end):
+            if first > upto:
+                yield Gap(words, upto, first - upto, NO_FILE)
+            yield from shifted(part.gaps, words, first)
+            words, upto = words + len(part), first + len(part) + part.words_lost
+        if end - begin > upto:
+            yield Gap(words, upto, end - begin - upto, NO_FILE)
+
+    def _parts(self, begin: int, end: int) -> Iterator[tuple[int, int, Trace]]:
+        """Yield each trace between ``begin`` and ``end``: its number, where its share begins, and that share."""
+        for k, placed in self.within(begin, end):
+            low = max(placed.at, begin)
+            yield k, low - begin, placed.trace._span(low - placed.at, min(placed.end, end) - placed.at)
 
     def wraps_before(self, k: int) -> int:
         """Return how often M has rolled over in the recording before trace ``k``; uses the files' indices."""

@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from fastcap._criteria import SINGLE_MODE_TURNS, TRANSIENT_WORDS
-from fastcap._gaps import file_word
+from fastcap._gaps import file_word, lost_in
 from fastcap._origin import Origin, opened, reopened
 from fastcap._stored import InMemory
 from fastcap._tracefacts import TraceFacts
@@ -84,9 +84,7 @@ class Trace(TraceFacts):
 
     def __repr__(self) -> str:
         rate = "unknown rate" if self.sample_rate is None else f"{self.sample_rate_hz:.10g} Hz"
-        count, gaps = len(self.gaps), "gap" if len(self.gaps) == 1 else "gaps"
-        lost = f", {self.words_lost:,} lost in {count} {gaps}" if count else ""
-        return f"<Trace of {self.path or 'words in memory'}: {len(self):,} words, {rate}{lost}>"
+        return f"<Trace of {self.path or 'words in memory'}: {len(self):,} words, {rate}{lost_in(self.gaps)}>"
 
     def _repr_html_(self) -> str:
         from fastcap.htmlview import trace_html
@@ -156,7 +154,11 @@ class Trace(TraceFacts):
                 f"window from {asked} is not within this trace of {float(span / rate):.9g} s; "
                 "leave duration out to go to its end"
             )
-        first, last = self._first + math.ceil(begin), self._first + math.ceil(end)
+        return self._span(math.ceil(begin), math.ceil(end))
+
+    def _span(self, begin: int, end: int) -> Trace:
+        """Return what is there of this window's source words ``begin`` to ``end``, lost ones counted."""
+        first, last = self._first + begin, self._first + end
         low, high = (file_word(self._origin.facts.gaps, word) for word in (first, last))
         return Trace(self._origin, low, high, first, last)
 

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastcap._gaps import lost_in
+from fastcap._layout import NO_FILE
 from fastcap._stretches import Stretch, stats_of
 from fastcap._values import Floats, out_for, polar_outs
 
 if TYPE_CHECKING:
     from fastcap.collection import TraceSet
+    from fastcap.sidecar import Gap
     from fastcap.spectrogram import Spectrogram
     from fastcap.stats import TraceStats
     from fastcap.trace import Trace
@@ -52,7 +55,10 @@ class Window:
 
     def __repr__(self) -> str:
         span = f"{self.start.isoformat()} to {self.stop.isoformat()}"
-        return f"<Window {span}: {len(self):,} words, fill {self.fill:.3g}>"
+        lost = [gap for gap in self.gaps if gap.stage != NO_FILE]
+        absent = self.span_words - len(self) - self.words_lost
+        told = lost_in(lost) + (f", {absent:,} in no file" if absent else "")
+        return f"<Window {span}: {len(self):,} words, fill {self.fill:.3g}{told}>"
 
     @property
     def sample_rate(self) -> Fraction:
@@ -73,6 +79,20 @@ class Window:
     def fill(self) -> float:
         """Share of it that is there: 0 to 1."""
         return len(self) / self.span_words if self.span_words else 0.0
+
+    @cached_property
+    def gaps(self) -> tuple[Gap, ...]:
+        """Where words are missing in it, exactly counted; indices count from its begin, as `Trace.gaps` does.
+
+        Time that no file of the set covers is a gap of the stage ``"no file"``. ``len(window)`` and all ``words_lost``
+        of its gaps add up to `span_words`.
+        """
+        return tuple(self._traces._layout.gaps(self._begin, self._end))
+
+    @property
+    def words_lost(self) -> int:
+        """How many words of its time were lost; time that no file covers does not count."""
+        return sum(gap.words_lost for gap in self.gaps if gap.stage != NO_FILE)
 
     @property
     def parts(self) -> tuple[Trace, ...]:
