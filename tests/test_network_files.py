@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 from pathlib import Path
 
 import pytest
 from engine import assert_exact, assert_law, assert_whole, counting, progress, recording
-from support import requires_netns, wait_until
+from support import remove_tree, requires_netns, wait_until
 
 import fastcap as fc
 from fastcap import spec
@@ -37,7 +36,7 @@ def _replace_by_one_as_large(part: Path) -> None:
 
 
 def _remove_directory(part: Path) -> None:
-    shutil.rmtree(part.parent)
+    remove_tree(part.parent)
 
 
 @requires_netns

@@ -5,17 +5,17 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 from cli_runs import CommandLine
 from engine import assert_exact, assert_law, assert_whole, counting, kill, progress, recording
-from support import assert_counter_file, sha256_file, wait_until
+from support import assert_counter_file, remove_tree, sha256_file, wait_until
 
 import fastcap as fc
 from fastcap import spec
+from fastcap.workers.statusfile import read_all
 
 pytest_plugins = ["command_line"]
 
@@ -172,7 +172,7 @@ def test_directory_that_is_removed_is_made_again(tmp_path):
     there.mkdir(parents=True)
     with recording(BOARD, there / "run.bin", **OFTEN) as (finish, board):
         _part(there)
-        shutil.rmtree(tmp_path / "a")
+        remove_tree(tmp_path / "a")
         told = _told(board)
         _more(board)
         cap = _end(board, finish)
@@ -269,7 +269,7 @@ def test_split_goes_on_in_a_directory_that_was_removed(tmp_path):
     with recording(BOARD, there / "run.bin", split="0.2s") as (finish, board):
         files = board.session.recordings[1].files
         wait_until(lambda: len(files) >= 2, 20, "two files")
-        shutil.rmtree(there)
+        remove_tree(there)
         before = len(files)
         wait_until(lambda: len(files) >= before + 2, 20, "two more files")
         reports = _end(board, finish).reports
@@ -337,10 +337,7 @@ def test_full_disk_is_said_at_once_by_name_and_again_when_there_is_room(clean_cl
     process = clean_cli.start(
         "capture", counting(2_000_000, rate="2MHz"), "--to", disk.mount / "run.bin", "--json"
     )
-    said = []
-    while "No space left" not in (said[-1] if said else ""):
-        said.append(process.stderr.readline())
-        assert said[-1], "the capture ended without a word of it"
+    said = _lines_upto(process, "No space left")
     still_running = process.poll() is None
     status = json.loads(clean_cli("status", "--json").out)
     ballast.unlink()
@@ -358,15 +355,89 @@ def test_full_disk_is_said_at_once_by_name_and_again_when_there_is_room(clean_cl
 
 
 @pytest.mark.fuse
+def test_what_is_said_of_trouble_is_in_the_status_file_by_then(faultfs):
+    fs, stood = faultfs(), []
+
+    def look(message) -> None:
+        if message["op"] == "warning":
+            stood.append((message["text"], [r["trouble"] for s in read_all() for r in s["recordings"]]))
+
+    with recording(BOARD, fs.mount / "run.bin", **OFTEN) as (finish, board):
+        board.session.on_message = look
+        rule = fs.error("write", errno.EIO, path="run.bin*", count=None)
+        wait_until(lambda: stood, 20, "that it is said")
+        fs.clear(rule)
+        _end(board, finish)
+
+    text, troubles = stood[0]
+    assert "Input/output error" in text
+    assert text in troubles
+
+
+@pytest.mark.fuse
+def test_full_disk_that_still_takes_a_part_is_not_said_to_work_again(faultfs):
+    fs = faultfs()
+    rule = fs.full(3_000_001)
+    with recording(BOARD, fs.mount / "run.bin", fsync_every="24MiB") as (finish, board):
+        fs.wait_fired(rule)
+        fs.wait_fired(fs.stall("fsync", seconds=0.001))  # of the part that was taken
+        before = len(fs.log("full"))
+        wait_until(lambda: len(fs.log("full")) > before + 2, 20, "more tries")
+        said = list(board.session.recordings[1].warnings)
+        fs.clear(rule)
+        _more(board)
+        cap = _end(board, finish)
+
+    (full,) = said
+    assert "No space left on device" in full
+    (_, works) = cap.recording.warnings
+    assert "takes the words again" in works
+    assert len(cap.report["sink"]["errors"]) == 1
+    _assert_whole_in(cap, fs.mount / "run.bin")
+
+
+@pytest.mark.root
+def test_directory_that_is_closed_to_its_owner_is_said_once_and_written_to_all_the_same(
+    cli: CommandLine, tmp_path
+):
+    there = tmp_path / "there"
+    there.mkdir()
+    unprivileged = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+    to = ("--to", there / "run.bin", "--fsync-every", "256KiB", "--json")
+    process = cli.start("capture", BOARD, *to, prefix=unprivileged)
+    part = _part(there)
+    there.chmod(0)
+    said = _lines_upto(process, "Permission denied")
+    size = part.stat().st_size
+    wait_until(lambda: part.stat().st_size > size + 30 * MIB, 60, "what comes in several seconds, and looks")
+    there.chmod(0o700)
+    said += _lines_upto(process, "takes the words again")
+    process.terminate()
+    ended = cli.finish(process)
+
+    (denied, _) = [line for line in said if line.startswith("warning: ")]
+    assert "cannot look at" in denied
+    assert ended.status == 130
+    assert len(ended.json["sink"]["errors"]) == 1
+    assert_counter_file(there / "run.bin", ended.json["words"])
+
+
+def _lines_upto(process, text: str) -> list[str]:
+    """Return the lines of a capture's stderr up to the one that holds ``text``."""
+    lines = [""]
+    while text not in lines[-1]:
+        lines.append(process.stderr.readline())
+        assert lines[-1], f"the capture ended without '{text}': {lines}"
+    return lines
+
+
+@pytest.mark.fuse
 @pytest.mark.parametrize("number", [errno.EIO, errno.EROFS, errno.ESTALE, errno.EDQUOT])
 def test_error_is_said_while_it_lasts_and_costs_nothing(clean_cli: CommandLine, faultfs, number):
     fs = faultfs()
     rule = fs.error(("write", "fsync"), number, path="run.bin*", count=None)
     process = clean_cli.start("capture", counting(300_000), "--to", fs.mount / "run.bin", "--json")
-    said = ""
-    while os.strerror(number) not in said:
-        said = process.stderr.readline()
-        assert said, "the capture ended without a word of it"
+    said = _lines_upto(process, os.strerror(number))[-1]
     still_running = process.poll() is None
     fs.clear(rule)
     ended = clean_cli.finish(process)

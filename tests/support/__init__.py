@@ -1,6 +1,6 @@
 """What tests share: requirements, waiting, processes, captured files."""
 
-from support.captured import assert_counter_file, sha256_file
+from support.captured import assert_counter_file, remove_tree, sha256_file
 from support.needs import need, requires_fuse, requires_netns, requires_root, unmet
 from support.outside import InThread, error_of, median, timed
 from support.processes import children_of, command_line, is_running
@@ -15,6 +15,7 @@ __all__ = [
     "is_running",
     "median",
     "need",
+    "remove_tree",
     "requires_fuse",
     "requires_netns",
     "requires_root",

@@ -1,8 +1,10 @@
-"""Checking a captured file of the emulator's counter pattern, in which data word k is k."""
+"""Captured files of the emulator's counter pattern, in which data word k is k: checked, and taken away."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,15 @@ def sha256_file(path: str | Path) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with Path(path).open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder in which a capture makes files at this moment."""
+    whole = False
+    while not whole:
+        with contextlib.suppress(OSError):  # a file came after the folder was listed
+            shutil.rmtree(folder)
+            whole = True
 
 
 def assert_counter_file(

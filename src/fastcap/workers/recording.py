@@ -426,6 +426,9 @@ class Recording:
         slot = self.ring.slot_state(self.writer_slot) if self.writer_slot is not None else None
         busy = slot["busy_since_ns"] if slot else 0
         incident = self.incidents[-1]["text"] if self.incidents else None
+        troubles = [
+            self.source_trouble, self.sink_trouble, self.path_trouble, incident, self.slip_trouble, self.name_trouble
+        ]  # fmt: skip
         return {
             "recording": self.id,
             "state": self.state,
@@ -436,12 +439,7 @@ class Recording:
             "held_bytes": head - tail,
             "stalled_s": round((now_ns() - busy) * 1e-9, 3) if busy else 0.0,
             "silent_s": round(self.silent_s, 3),
-            "trouble": self.source_trouble
-            or self.sink_trouble
-            or self.path_trouble
-            or incident
-            or self.slip_trouble
-            or self.name_trouble,
+            "trouble": "; ".join(text for text in troubles if text) or None,
             "elapsed_s": round((now_ns() - self.begun_ns) * 1e-9, 3),
             "at": time.time(),
         }

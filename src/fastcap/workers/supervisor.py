@@ -253,7 +253,9 @@ class Supervisor:
     # -- the controller --------------------------------------------------------------------------------
 
     def say(self, message: Message, fds: tuple[int, ...] = ()) -> None:
-        """Tell the controller; one that is gone or stopped is not waited for."""
+        """Tell the controller; one that is gone or stopped is not waited for. `status` tells of trouble before."""
+        if message["op"] in ("warning", "silent"):
+            self.status.write(self.conductor.progress())
         if self.controller is None:
             return
         try:

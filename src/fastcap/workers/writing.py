@@ -67,7 +67,9 @@ class NasWriter:
         self.last_sync_ns = now_ns()
         self.told, self.told_ns = (0, 0), 0
         self.gone = False  # the file, for good: no descriptor and no name leads to it
-        self.trouble = False  # the last call on the destination failed
+        self.trouble = False  # a call on the destination failed, and what it was to do is not done yet
+        self.failed_to = 0  # it is over when so much is durable: where a full disk took a part it is not
+        self.unseen = False  # nor while the file cannot be looked at
         self.place: str | None = None  # what was last said of the directory, None: it is where it was
         self.looked_ns = now_ns()
         self.sink = Sink(message, slot)
@@ -204,7 +206,7 @@ class NasWriter:
         try:
             self.written += self.sink.write(self.written, size)
         except SinkFailed as e:
-            self._failed(e)
+            self._failed(e, self.written + 1)
             self._begin_anew_if_gone()
 
     def _distance(self, backlog: int) -> int:
@@ -240,7 +242,7 @@ class NasWriter:
             self.fsync_took_ns = self.sink.sync()
             intact = self.sink.intact_bytes(reached)
         except SinkFailed as e:
-            self._failed(e)
+            self._failed(e, reached)
             self._begin_anew_if_gone()
             return False
         finally:
@@ -250,11 +252,15 @@ class NasWriter:
             return False
         self.durable = reached
         self._tell_so_far()
-        if self.trouble:
-            self.trouble = False
-            self.channel.send({"op": "sink_ok", "recording": self.recording})
+        self._tell_works()
         self._look_around()
         return True
+
+    def _tell_works(self) -> None:
+        """Say that the destination works again, once it does in all that had failed."""
+        if self.trouble and not self.unseen and self.durable >= self.failed_to:
+            self.trouble = False
+            self._tell("sink_ok")
 
     def _mend(self, intact: int) -> None:
         """Go on from what the file still holds, and the ring."""
@@ -264,13 +270,10 @@ class NasWriter:
     def _copy_on(self) -> None:
         """Copy another slice of a file that has lost its name, while the ring is all but empty."""
         if self.sink.whereabouts.copying and self.ring.framed - self.written < self.ring.capacity // 8:
-            self._try(self.sink.whereabouts.copy_on, self.sink.offset(self.written))
-
-    def _try(self, call: Callable[..., object], *args: Any) -> None:
-        try:
-            call(*args)
-        except SinkFailed as e:
-            self._failed(e)
+            try:
+                self.sink.whereabouts.copy_on(self.sink.offset(self.written))
+            except SinkFailed as e:
+                self._failed(e)
 
     def _tell_so_far(self) -> None:
         """Let the supervisor know what was measured: should this process die, the next one goes on with it."""
@@ -286,7 +289,7 @@ class NasWriter:
         """Look where file and directory are, once a second at most; say so when they are not where they were."""
         if now_ns() - self.looked_ns < LOOK_NS:
             return
-        self._try(self._look_at_place)
+        self._look_at_place()
         self.looked_ns = now_ns()
         there, place = self.sink.directory, None
         lost = self.sink.path_is_lost()
@@ -299,12 +302,24 @@ class NasWriter:
             self._tell("place", text=place)
 
     def _look_at_place(self) -> None:
-        with self.sink.calls.timed(self.slot):
-            self.sink.whereabouts.look()
+        """Look where file and directory are; that this fails keeps nobody from writing."""
+        try:
+            with self.sink.calls.timed(self.slot):
+                self.sink.whereabouts.look()
+        except SinkFailed as e:
+            self._tell_failed(e)
+            self.trouble = self.unseen = True
+        else:
+            self.unseen = False
+            self._tell_works()
 
-    def _failed(self, e: SinkFailed) -> None:
-        """Report an error of the destination, wait a little, and write everything since the last good fsync again."""
+    def _failed(self, e: SinkFailed, to: int = 0) -> None:
+        """Report an error of the destination, wait a little, and write everything since the last good fsync again.
+
+        ``to``: once the destination has so much, it works again.
+        """
         self._tell_failed(e)
+        self.failed_to = max(self.failed_to, to)
         self.written = self.durable
         self.sink.edges.go_back()
         self.sink.whereabouts.go_back(self.sink.offset(self.durable))
