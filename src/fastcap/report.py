@@ -174,7 +174,7 @@ def build(recording: Any, segment: Json) -> Json:
         "words": words,
         "sample_rate_hz": rate,
         "started": recording.started_at(first),
-        "duration_s": round((words + lost) / rate, 9) if rate else recording.elapsed_s,
+        "duration_s": round((words + lost) / rate, 9) if rate else recording.file_s(first),
         "complete": None,  # this place in the order of fields; see below
         "interrupted": recording.interrupted if last else False,
         "words_lost": None,

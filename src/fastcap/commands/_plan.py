@@ -11,9 +11,10 @@ from fastcap.ringsize import survives_s
 from fastcap.units import format_duration, format_rate, format_rate_hz, format_size
 from fastcap.workers.filenames import file_name
 
-_CUT_BY = {
-    "clock": "by the clock, for the rate is not known",
-    "word or clock": "to the exact word if the stream's header tells the rate, else by the clock",
+_BY = {
+    "word": "",
+    "clock": ", by the clock, for the rate is not known",
+    "word or clock": ", to the exact word if the stream's header tells the rate, else by the clock",
 }
 _TYPICAL_BYTES_PER_S = 16e6  # the board at 2 MHz
 Message = dict[str, Any]
@@ -34,11 +35,12 @@ def plan_of(message: Message, runs: int = 1) -> dict[str, Any]:
         "sample_rate_hz": None if rate is None else float(rate),
         "words": words,
         "duration_s": None if duration is None else float(duration),
-        "cut_by": _cut_by(message),
+        "cut_by": "word" if words else _by(message) if seconds else None,
         "bytes": None if words is None else words * 8,
         "runs": runs,
         "files": sink["names"].get("files") if sink else None,
         "file_words": sink["names"].get("file_words") if sink else None,
+        "split_by": _by(message) if message["split_seconds"] else None,
         "split_s": float(Fraction(*message["split_seconds"])) if message["split_seconds"] else None,
         "path": None if sink is None else os.path.join(sink["directory"], file_name(sink["names"], 0, 0)),
         "ring_bytes": message["ring_bytes"],
@@ -55,10 +57,10 @@ def plan_of(message: Message, runs: int = 1) -> dict[str, Any]:
     }
 
 
-def _cut_by(message: Message) -> str | None:
-    """Return what a length is measured by: words, or the clock where no rate is known; None: there is no length."""
-    if message["max_words"] or not message["max_seconds"]:
-        return "word" if message["max_words"] else None
+def _by(message: Message) -> str:
+    """Return what a time is measured by: words, or the clock where no rate is known."""
+    if message["rate"]:
+        return "word"
     return "clock" if message["header"] == "no" else "word or clock"
 
 
@@ -92,15 +94,15 @@ def _length(plan: dict[str, Any]) -> str:
     if words is not None:
         parts.append(f"{words:,} words")
     if duration is not None:
-        parts.append(format_duration(duration))
-        if plan["cut_by"] != "word":
-            parts.append(_CUT_BY[plan["cut_by"]])
+        parts.append(f"{format_duration(duration)}{_BY[plan['cut_by']]}")
     if not parts:
         parts.append("until the source ends")
     if rate is not None:
         parts.append(f"at {format_rate_hz(rate)} ({format_rate(rate * 8)})")
     if plan["split_s"] is not None:
-        parts.append(f"a new file every {format_duration(plan['split_s'])}{_files(plan)}")
+        parts.append(
+            f"a new file every {format_duration(plan['split_s'])}{_files(plan)}{_BY[plan['split_by']]}"
+        )
     if plan["source_timeout_s"] is not None:
         parts.append(f"ended if silent for {format_duration(plan['source_timeout_s'])}")
     return ", ".join(parts) + (f"; {plan['runs']} times" if plan["runs"] > 1 else "")

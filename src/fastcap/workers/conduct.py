@@ -159,6 +159,7 @@ class Conductor:
             "max_words",
             "max_seconds",
             "split_seconds",
+            "split_at",
             "whole_words",
             "windows",
             "can_wait",

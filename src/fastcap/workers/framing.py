@@ -36,7 +36,7 @@ class Framing:
         ``recording``, ``word_bytes``, ``header`` ("yes", "no", "auto"), ``payload`` (see `fastcap.payload`),
         ``rate`` ([numerator, denominator] or None), ``max_words`` or None, ``max_seconds`` and ``split_seconds``
         ([numerator, denominator] or None), ``whole_words`` (true: bytes behind the last whole word are left out at the
-        end), ``windows`` (None, or those asked for so far: see `fastcap.workers.marks`).
+        end), ``windows`` (None, or those asked for so far: see `fastcap.workers.marks`), ``split_at`` (see `split_at`).
     start : int
         Ring position of the recording's first byte.
     """
@@ -67,8 +67,11 @@ class Framing:
         self._gaps: list[tuple[int, int]] = []  # positions, and words lost before them
         windows = message.get("windows")
         self.marks: Regular | Windows = (
-            Regular(lambda: self.split_words) if windows is None else Windows(windows)
+            Regular(lambda: self.split_words, message.get("split_at"))
+            if windows is None
+            else Windows(windows)
         )
+        self._began_at = start  # where the present file begins
         self._wanted_bytes = 0  # so many must be here to tell where data begin, or to have all of the header
         self._gap_at = start  # a file that would begin within the last gap begins behind it, at this position
 
@@ -232,7 +235,17 @@ class Framing:
 
     def take_mark(self, position: int) -> dict[str, Any]:
         """Begin a new file at ``position``; returns the MARK event's payload."""
+        self._began_at = position
         return self.marks.take(position, self.source_word(position))
+
+    def split_at(self, position: int) -> None:
+        """Begin a new file at ``position``, where words have no rate and some have come since the last one began."""
+        if (
+            isinstance(self.marks, Regular)
+            and self.header_known
+            and position > max(self._began_at, self.data_start)
+        ):
+            self.marks.ask(position)
 
     def cut_from(self, position: int) -> None:
         """Let the recording end with the word before the first whole one at or behind ``position``."""
@@ -249,6 +262,7 @@ class Framing:
                 self._gaps.append((event.position, event.data["words"]))
                 self._gap_at = event.position
             elif event.kind == MARK:
+                self._began_at = event.position
                 self.marks.restore(event)
 
     def _restore_header(self, raw: bytes) -> None:

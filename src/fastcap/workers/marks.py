@@ -17,29 +17,47 @@ if TYPE_CHECKING:
 
 
 class Regular:
-    """A new file every ``words`` words of the source; None: one file."""
+    """A new file every ``words`` words of the source; None: where it is asked for, by the clock.
 
-    def __init__(self, words: Callable[[], int | None]) -> None:
+    Parameters
+    ----------
+    words : callable
+        Returns that number.
+    asked : int, optional
+        The position that was asked for last.
+    """
+
+    def __init__(self, words: Callable[[], int | None], asked: int | None = None) -> None:
         self._words = words
         self._taken = 0
+        self._asked = asked
+
+    def ask(self, position: int) -> None:
+        """Begin a file with the first whole word at or behind ``position``."""
+        self._asked = position
 
     def next(self, position_of: Callable[[int], int], aligned: Callable[[int], int]) -> int | None:
         """Return the position of the next file; None: there will be none."""
         words = self._words()
-        return None if words is None else position_of((self._taken + 1) * words)
+        if words is None:
+            return None if self._asked is None else aligned(self._asked)
+        return position_of((self._taken + 1) * words)
 
     def take(self, position: int, first_word: int) -> dict[str, Any]:
         """Begin the next file; return the MARK's payload."""
-        words = self._words()
-        assert words is not None
-        self._taken = first_word // words
+        self._begun(position, first_word)
         return {"first_word": first_word}
+
+    def _begun(self, position: int, first_word: int) -> None:
+        words = self._words()
+        if words is not None:
+            self._taken = first_word // words
+        elif self._asked is not None and self._asked <= position:
+            self._asked = None
 
     def restore(self, mark: Event) -> None:
         """Take over a file that a predecessor began."""
-        words = self._words()
-        if words:
-            self._taken = mark.data["first_word"] // words
+        self._begun(mark.position, mark.data["first_word"])
 
 
 class Windows:

@@ -15,7 +15,7 @@ import os
 import time
 
 from fastcap._ring import Ring, now_ns
-from fastcap.events import GAP, SLIP, Event
+from fastcap.events import GAP, MARK, SLIP, Event
 from fastcap.workers.children import Source, Worker
 
 TYPE_CHECKING = False
@@ -47,7 +47,7 @@ class Recording:
         self.word_bytes: int = spec["word_bytes"]
         self.state = PREPARING
         self.error: dict[str, str] | None = None
-        self.begun_ns = now_ns()
+        self.begun_ns, self._begun_at = now_ns(), time.time()
         # who works for it
         self.source: Source | None = None
         self.source_status: int | None = None
@@ -76,6 +76,7 @@ class Recording:
         self.ended: dict[str, Any] | None = None
         self.gaps: list[Event] = []
         self.slips: list[Event] = []
+        self.marks: dict[int, int] = {}  # when files began (ns), by first word, where words have no rate
         self.clock: ClockRecorder | None = None  # arrivals, from the splitter
         self.started_ns = self.begun_ns
         self.first_at: float | None = None  # when the first bytes came, by the wall clock of that moment
@@ -217,10 +218,20 @@ class Recording:
     @property
     def elapsed_s(self) -> float | None:
         """Seconds between the first and the last bytes' arrival."""
-        state = self.end_state or self.ring.reader_state()
-        if not state["first_ns"]:
-            return None
-        return round((state["last_ns"] - state["first_ns"]) * 1e-9, 6)
+        first_ns = self._counted("first_ns")
+        return round((self._counted("last_ns") - first_ns) * 1e-9, 6) if first_ns else None
+
+    def _counted(self, name: str) -> int:
+        """Return one of the reader's counters, at the end or now."""
+        return int((self.end_state or self.ring.reader_state())[name])
+
+    def file_s(self, first_word: int) -> float | None:
+        """Return for how long the words of the file that begins with ``first_word`` came, where they have no rate."""
+        if not self.marks:
+            return self.elapsed_s
+        times = [self._counted("first_ns"), *self.marks.values(), self._counted("last_ns")]
+        k = [0, *self.marks].index(first_word)
+        return round((times[k + 1] - times[k]) * 1e-9, 6)
 
     @property
     def pipe_full_s(self) -> float | None:
@@ -239,10 +250,15 @@ class Recording:
         from datetime import datetime, timedelta
 
         started = datetime.fromisoformat(self.spec["started"])
-        if self.first_at is not None:
-            started = datetime.fromtimestamp(self.first_at, started.tzinfo)
+        first_at, first_ns = self.first_at, self._counted("first_ns")
+        if first_at is None and first_ns:  # there is no header that could have been taken then
+            first_at = self._begun_at + (first_ns - self.begun_ns) * 1e-9
+        if first_at is not None:
+            started = datetime.fromtimestamp(first_at, started.tzinfo)
         if first_word and self.rate:
             started += timedelta(microseconds=first_word * self.rate[1] * 1_000_000 // self.rate[0])
+        elif first_word in self.marks:
+            started += timedelta(microseconds=(self.marks[first_word] - first_ns) // 1000)
         return started.isoformat()
 
     def take_header(self, message: dict[str, Any]) -> None:
@@ -414,6 +430,8 @@ class Recording:
             self.gaps.append(event)
         if event.kind == SLIP:
             self.slips.append(event)
+        if event.kind == MARK and not self.rate:
+            self.marks[event.data["first_word"]] = event.at_ns
         if event.kind == 1:
             self.started_ns = event.at_ns
 

@@ -316,6 +316,8 @@ class Splitter:
             now.marks.ask({key: message[key] for key in ("name", "position", "words")}, framed)
         elif message["op"] == "finish" and now.header_known:
             now.cut_from(framed)
+        elif message["op"] == "split":
+            now.split_at(max(message["position"], framed))
         elif message["op"] == "whole_words":
             now.whole_words = True
         self._aim()

@@ -1,4 +1,4 @@
-"""What ends a recording by the clock: a source that is silent, and a length in seconds where no rate is known.
+"""What goes by the clock: the end of a source that is silent; length and files in seconds where no rate is known.
 
 A source is silent while the reader waits for it in vain: the reader counts that time itself (`quiet_ns`, docs/ring.md).
 So a full ring, a reader that is being replaced, and a machine or a process that was stopped are no silence. A source
@@ -35,6 +35,8 @@ class TimeLimits:
             self._check_silence(r, 0.0, now_ns())
         if r.spec.get("max_seconds") is not None:
             self._check_length(r)
+        if r.spec.get("split_seconds") is not None:
+            self._check_split(r, 1)
 
     # -- silence -----------------------------------------------------------------------------------
 
@@ -95,7 +97,7 @@ class TimeLimits:
         if (lock := self._locks.pop(source.pid, None)) is not None:
             lock.release()
 
-    # -- length ------------------------------------------------------------------------------------
+    # -- length and files ----------------------------------------------------------------------------
 
     def _check_length(self, r: Recording) -> None:
         """End a recording that has lasted as long as asked, counted from its first bytes, if its words have no rate."""
@@ -103,10 +105,31 @@ class TimeLimits:
             return
         if r.header and r.rate is not None:
             return  # the splitter cuts it at the exact word
-        first_ns = r.first_ns
         seconds = r.spec["max_seconds"][0] / r.spec["max_seconds"][1]
-        left_s = seconds - (now_ns() - first_ns) * 1e-9 if first_ns else POLL_INTERVAL_S
+        left_s = seconds - _lasted_s(r)
         if left_s > 0:
             self.c.s.loop.later(min(left_s, POLL_INTERVAL_S), lambda: self._check_length(r))
             return
         self.c.conclude(r, f"after {seconds:g} s by the clock")
+
+    def _check_split(self, r: Recording, number: int) -> None:
+        """Begin file ``number`` when its time has come, counted from the first bytes, if the words have no rate."""
+        if r.state != RUNNING or r.stopped_why is not None or r.eof is not None:
+            return
+        if r.header and r.rate is not None:
+            return  # the splitter begins it at the exact word
+        seconds = r.spec["split_seconds"][0] / r.spec["split_seconds"][1]
+        left_s = number * seconds - _lasted_s(r)
+        if left_s <= 0 and r.header:  # it may come late: no file begins within it
+            r.spec["split_at"] = self.c.s.ring.head  # a new splitter is told that, too
+            order = {"op": "split", "recording": r.id, "position": r.spec["split_at"]}
+            self.c.s.tell(self.c.splitter, order)
+            number = 1 + int(_lasted_s(r) / seconds)
+            left_s = number * seconds - _lasted_s(r)
+        wait_s = min(left_s, POLL_INTERVAL_S) if left_s > 0 else POLL_INTERVAL_S
+        self.c.s.loop.later(wait_s, lambda: self._check_split(r, number))
+
+
+def _lasted_s(r: Recording) -> float:
+    """Return for how long a recording has lasted since its first bytes; 0 before."""
+    return (now_ns() - r.first_ns) * 1e-9 if r.first_ns else 0.0
