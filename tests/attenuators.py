@@ -22,7 +22,7 @@ def attenuator() -> Iterator[Callable[..., Pair]]:
             driver = {
                 key: options.pop(key)
                 for key in list(options)
-                if key in ("calibration", "log", "identity", "timeout_s")
+                if key in ("calibration", "log", "identity", "timeout_s", "latest_s")
             }
             if "says" in options:
                 options["identity"] = options.pop("says")
