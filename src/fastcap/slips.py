@@ -41,6 +41,7 @@ WORD_BYTES = 8
 ENOUGH = 4  # runs that agree
 GROUP_RUNS = 16  # looked at in one place
 GROUP_WORDS = GROUP_RUNS * RUN_WORDS + 2
+FEW_WORDS = ENOUGH * RUN_WORDS + 2
 DENSE_WORDS = 1 << 15  # so close together, places are joined by a look at all runs between them
 PLACES = 8  # of a file that is opened
 _UNKNOWN = UNKNOWN & 0xFF
@@ -137,8 +138,11 @@ def find_slips(read: Read, words: int, *, places: int = PLACES, hints: Iterable[
         return _from_the_start(read(0, words))
     wanted = {last * k // (places - 1) for k in range(1, places - 1)}
     wanted |= {min(max(0, hint + off), last) for hint in hints for off in (-2 * GROUP_WORDS, GROUP_WORDS)}
-    known = [(at, seen) for at in sorted(wanted) if (seen := _seen_at(read, at)) is not None]
-    known = [*_edge(read, last, at_start=True), *known, *_edge(read, last, at_start=False)]
+    known = _edge(read, last, at_start=True)
+    for at in sorted(wanted):
+        if (seen := _seen_at(read, at, known[-1][1] if known else None)) is not None:
+            known.append((at, seen))
+    known += _edge(read, last, at_start=False)
     found: list[Slip] = []
     for (a, old), (b, new) in itertools.pairwise(known):
         found += _between(read, a, old, b, new)
@@ -147,6 +151,9 @@ def find_slips(read: Read, words: int, *, places: int = PLACES, hints: Iterable[
 
 def _edge(read: Read, last: int, *, at_start: bool) -> list[tuple[int, int]]:
     """Return the place next to one end of the data where the alignment is known, and that; none if it is far."""
+    outermost = 0 if at_start else last + GROUP_WORDS - FEW_WORDS
+    if (seen := agreed(alignments(read(outermost, outermost + FEW_WORDS)))) is not None:
+        return [(0 if at_start else last, seen)]
     off = 0
     while off < last // PLACES:
         at = off if at_start else last - off
@@ -168,7 +175,10 @@ def _from_the_start(data: bytes) -> list[Slip]:
     return [slip.moved(begin) for slip in slips_within(data[begin * WORD_BYTES :], runs[known[0]])]
 
 
-def _seen_at(read: Read, at: int) -> int | None:
+def _seen_at(read: Read, at: int, expected: int | None = None) -> int | None:
+    """Return the alignment at word ``at``; of the one that is expected a few runs convince."""
+    if expected is not None and agreed(alignments(read(at, at + FEW_WORDS))) == expected:
+        return expected
     return agreed(alignments(read(at, at + GROUP_WORDS)))
 
 
