@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+import time
 from pathlib import Path
 
 import pytest
-from engine import assert_exact, assert_law, assert_whole, counting, progress, recording
-from support import remove_tree, requires_netns, wait_until
+from engine import assert_exact, assert_law, assert_whole, counting, kill, progress, recording
+from support import InThread, remove_tree, requires_netns, wait_until
 
 import fastcap as fc
 from fastcap import spec
@@ -61,6 +63,118 @@ def test_file_that_goes_on_the_server_is_copied_from_the_open_one(netdisk, what)
     assert cap.path == disk.mount / "run" / "run-2.bin"
     if "replace" in what.__name__:
         assert part.read_bytes()[:8] in (b"precious", bytes(8))
+
+
+@requires_netns
+@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize("split", [None, "0.3s"])
+def test_mount_that_died_and_came_back_is_gone_on_in(netdisk, split, killed):
+    disk = netdisk()
+    held = os.open(disk.mount, os.O_RDONLY)  # its device number is not given to the next one
+    with recording(BOARD, disk.mount / "run.bin", split=split, fsync_every="1MiB") as (finish, board):
+        seen = "run_0001.bin.part" if split else "run.bin.part"
+        part = disk.backing / seen
+        wait_until(lambda: part.exists() and part.stat().st_size >= MIB, 20, "the file on the server")
+        disk.kill_client()
+        wait_until(lambda: "not connected" in (progress(board).get("trouble") or ""), 20, "that it is told")
+        if killed:
+            kill("nas_writer")
+        disk.mount_anew()
+        wait_until(lambda: progress(board)["trouble"] is None, 20, lambda: f"an end of {progress(board)}")
+        before = progress(board)["bytes"]
+        wait_until(lambda: progress(board)["bytes"] > before + 4 * MIB, 20, "more words")
+        board.session.finish(1)
+        reports = finish().reports
+    os.close(held)
+
+    index = 0
+    for report in reports:
+        assert report["complete"], report["sink"]
+        assert Path(report["path"]).parent == disk.mount
+        index = assert_exact(report, first_word=index)
+    assert_law(*reports, cut=True)
+    assert all(report["words_lost"] == 0 for report in reports)
+    assert not list(disk.backing.glob("*.part"))
+
+
+@requires_netns
+@pytest.mark.parametrize("killed", [False, True])
+def test_directory_beneath_a_mount_that_died_is_not_taken_for_it(netdisk, killed):
+    disk = netdisk()
+    with recording(BOARD, disk.mount / "run.bin", fsync_every="1MiB") as (finish, board):
+        part = disk.backing / "run.bin.part"
+        wait_until(lambda: part.exists() and part.stat().st_size >= 10 * MIB, 20, "the file on the server")
+        held = os.open(disk.mount, os.O_RDONLY)
+        disk.kill_client()
+        disk.vanish()
+        other = disk.mount / "run.bin.part"
+        other.write_bytes(bytes(12 * MIB))
+        if killed:
+            kill("nas_writer")
+        wait_until(lambda: progress(board).get("trouble"), 20, "that it is told")
+        before = progress(board)["bytes"]
+        wait_until(lambda: progress(board)["bytes"] > before + 16 * MIB, 20, "some tries")
+        assert other.read_bytes() == bytes(12 * MIB)
+        assert os.listdir(disk.mount) == [other.name]
+        disk.mount_anew()
+        cap = _end(board, finish)
+    os.close(held)
+
+    assert_whole(cap, cap.report["words"], cut=True)
+    assert cap.path == disk.mount / "run.bin"
+
+
+@requires_netns
+@pytest.mark.parametrize("killed", [False, True])
+def test_mount_that_comes_back_before_the_last_sidecar_gets_it(netdisk, tmp_path, killed):
+    disk, opened, go = netdisk(), tmp_path / "opened", tmp_path / "go"
+
+    def analyse(tr):
+        words = len(tr)
+        opened.touch()
+        while not go.exists():
+            time.sleep(0.01)
+        return {"words": words}
+
+    with fc.open(counting(300_000), ring="32MiB") as board:
+        held = os.open(disk.mount, os.O_RDONLY)  # its device number is not given to the next one
+        call = InThread(lambda: board.record(None, disk.mount / "run.bin", analyse=analyse))
+        wait_until(opened.exists, 20, "the complete file, and its analysis")
+        disk.kill_client()
+        if killed:
+            kill("nas_writer")
+        disk.mount_anew()
+        go.touch()
+        cap = call.join()
+    os.close(held)
+
+    assert_whole(cap, 300_000)
+    sidecar = json.loads((disk.backing / "run.sigmf-meta").read_text())["global"]["fastcap:report"]
+    assert sidecar["analysis"]["function"]["result"] == {"words": 300_000}
+    assert sidecar["complete"]
+
+
+@pytest.mark.fuse
+@pytest.mark.parametrize("at", [0, -1])
+def test_finished_file_that_is_replaced_by_one_as_large_on_the_server_is_told(faultfs, at):
+    fs = faultfs()
+    with recording(BOARD, fs.mount / "run.bin", split="0.2s") as (finish, board):
+        files = board.session.recordings[1].files
+        wait_until(lambda: files, 20, "a complete file")
+        there = fs.backing / "run_0000.bin"
+        changed = bytearray(there.read_bytes())
+        changed[at] ^= 1
+        (fs.backing / "other").write_bytes(changed)
+        (fs.backing / "other").rename(there)
+        reports = _end(board, finish).reports
+
+    assert [r["complete"] for r in reports] == [False] + [True] * (len(reports) - 1)
+    assert "run_0000.bin is not the file any more that was written" in reports[0]["sink"]["file_error"]
+
+
+def _end(board, finish):
+    board.session.finish(1)
+    return finish()
 
 
 @pytest.mark.fuse

@@ -63,7 +63,8 @@ class netdisk:  # noqa: N801 - reads like open()
             self._lay_cable()
             self._acceptor = self._start_server()
             self._cleanup.add("unmount", self.mount)
-            self._mount(name, connections, sync_writes)
+            self._options = (name, connections, sync_writes)
+            self._mount(*self._options)
         except BaseException:
             self._cleanup.close()
             raise
@@ -127,6 +128,17 @@ class netdisk:  # noqa: N801 - reads like open()
         """SIGKILL the server: sshfs gives up at once and unmounts, the path is the local directory below."""
         for pid in self.server_pids():
             end_process(str(pid), str(start_ticks(pid)))
+
+    def kill_client(self) -> None:
+        """SIGKILL sshfs: calls fail with ENOTCONN until it is unmounted; what it had not sent is lost."""
+        for pid in namespace_pids(self._client_ns):
+            if _command(pid) == "sshfs":
+                end_process(str(pid), str(start_ticks(pid)))
+
+    def mount_anew(self) -> None:
+        """Unmount, and mount again, as an automounter does: under another device number while old files are open."""
+        unmount(str(self.mount))
+        self._mount(*self._options)
 
     # -- the cable -------------------------------------------------------------------------------------
 

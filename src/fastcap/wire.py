@@ -224,7 +224,7 @@ class Channel:
 
 
 def let_go(fd: int) -> None:
-    """Close a descriptor that others have, too: what a file system says to that is for whoever writes there."""
+    """Close a descriptor that others have, too, or whose file is durable or given up: an error of that is nothing."""
     try:  # noqa: SIM105 - importing contextlib takes a tenth of a start
         os.close(fd)
     except OSError:

@@ -2,15 +2,14 @@
 
 The sidecar of the last file is replaced if the report has grown since (the analysis comes late), as often as it takes
 until the destination lets that succeed. Then every file of the recording is looked for once more: its name must still
-lead to the inode that was written, in the size that was written.
+lead to the inode that was written, in the size that was written; where inodes do not last, to one that begins and ends
+alike.
 """
 
 from __future__ import annotations
 
-import os
-
 from fastcap.wire import Channel, Message
-from fastcap.workers.directory import Directory, SinkFailed, has_lasting_inodes, identity
+from fastcap.workers.directory import Directory, SinkFailed
 from fastcap.workers.sidecar_file import replace_report
 
 TYPE_CHECKING = False
@@ -36,20 +35,17 @@ def close_files(channel: Channel, message: Message, writer: NasWriter | None = N
     """
     recording = message["recording"]
     directory = writer.sink.directory if writer is not None else Directory(message["directory"])
-    where = message["found"]
     while True:
         try:
-            if directory.fd < 0 and (where is None or not directory.open_known(*where)):
-                directory.open(message["device"])
+            _reach(directory, message)
             if message["report"] is not None:
                 if writer is not None:
                     writer.completion.amend(message["report"], writer.header)
                 else:
                     replace_report(directory, message["report"])
             directory.find()
-            gone = [
-                {"index": f["index"], "why": why} for f in message["files"] if (why := _missing(directory, f))
-            ]
+            files = message["files"]
+            gone = [{"index": f["index"], "why": why} for f in files if (why := _missing(directory, f))]
             break
         except SinkFailed as e:
             failed = {"text": str(e), "errno": e.errno, "index": message["files"][-1]["index"]}
@@ -60,19 +56,25 @@ def close_files(channel: Channel, message: Message, writer: NasWriter | None = N
     channel.send({"op": "files_closed", "recording": recording, "gone": gone, "directory": directory.path})
 
 
+def _reach(directory: Directory, message: Message) -> None:
+    """Open the directory, or open it anew where its mount has died.
+
+    Raises
+    ------
+    SinkFailed
+        Call it again.
+    """
+    if directory.fd >= 0 and directory.is_reachable():
+        return
+    if message["found"] is not None and directory.open_known(*message["found"]):
+        return
+    last = message["files"][-1]
+    if not directory.come_back(lambda there: there.is_missing(last) is None):
+        directory.open(message["device"])
+
+
 def _missing(directory: Directory, file: dict[str, Any]) -> str | None:
-    """Return why a finished file is not there any more as it was, None: it is."""
-    name = file["name"]
+    """Return why a finished file is not where the report says, as it was, None: it is."""
     if directory.hidden:
-        return f"{directory.wanted} was unmounted, or covered: {name} is on the disk that was there"
-    try:
-        found = identity(os.stat(name, dir_fd=directory.fd, follow_symlinks=False))
-    except FileNotFoundError:
-        return f"somebody removed or moved {os.path.join(directory.path, name)} after it was complete"
-    except OSError as e:
-        raise SinkFailed("look at", os.path.join(directory.path, name), e) from e
-    if found["bytes"] == file["bytes"]:
-        same = (found["device"], found["inode"]) == (file["device"], file["inode"])
-        if same or not has_lasting_inodes(file["device"]):
-            return None
-    return f"{os.path.join(directory.path, name)} is not the file any more that was written"
+        return f"{directory.wanted} was unmounted, or covered: {file['name']} is on the disk that was there"
+    return directory.is_missing(file)

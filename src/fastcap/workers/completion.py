@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 
 from fastcap.naming import sidecar_path
+from fastcap.wire import let_go
 from fastcap.workers.digest import Digest
 from fastcap.workers.directory import SinkFailed, identity
 
@@ -24,16 +26,10 @@ class Completion:
     Parameters
     ----------
     sink : Sink
-
-    Attributes
-    ----------
-    finished : dict
-        By what the last complete file is known again: `fastcap.workers.directory.identity`.
     """
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
-        self.finished: dict[str, Any] = {}
         self._index = -1
         self._misread: str | None = None
         self._expected: str | None = None  # the checksum of what was written before it was copied
@@ -126,8 +122,11 @@ class Completion:
                 raise SinkFailed("complete", sink.path, errno.ENOENT)
             if place == self.place():
                 break
-        self.find_finished()
-        os.close(sink.fd)
+        try:
+            sink.finished = {"name": sink.name, **identity(sink.fd)}
+        except OSError as e:
+            raise SinkFailed("complete", sink.path, e) from e
+        let_go(sink.fd)
         sink.fd = -1
         return place
 
@@ -145,10 +144,19 @@ class Completion:
     def find_finished(self) -> None:
         """Look at a file that a dead predecessor has completed, or that is gone since."""
         sink = self._sink
-        try:
-            self.finished = identity(os.stat(sink.name, dir_fd=sink.directory.fd, follow_symlinks=False))
-        except OSError:
-            self.finished = {"device": sink.directory.device, "inode": 0, "bytes": 0}
+        sink.finished = {
+            "name": sink.name,
+            "device": sink.directory.device,
+            "inode": 0,
+            "bytes": 0,
+            "ends": "",
+        }
+        with contextlib.suppress(OSError):
+            fd = sink.directory.open_file(sink.name)
+            try:
+                sink.finished |= identity(fd)
+            finally:
+                let_go(fd)
 
     def _rename(self, old: str, new: str) -> None:
         sink = self._sink

@@ -9,11 +9,15 @@ import errno
 import os
 import stat
 
+from fastcap.wire import let_go
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 _RENAME_NOREPLACE = 1
+_END_BYTES = 4096
 
 
 class SinkFailed(Exception):  # noqa: N818 - becomes fastcap.SinkError in the controller
@@ -38,9 +42,19 @@ _REMEDY = {
 }
 
 
-def identity(status: os.stat_result) -> dict[str, Any]:
-    """Return by what a file is known again: its file system, inode and size."""
-    return {"device": status.st_dev, "inode": status.st_ino, "bytes": status.st_size}
+def identity(fd: int) -> dict[str, Any]:
+    """Return by what an open file is known again: its file system, inode and size, and `ends_of` it."""
+    status = os.fstat(fd)
+    found = {"device": status.st_dev, "inode": status.st_ino, "bytes": status.st_size}
+    return {**found, "ends": ends_of(fd, status.st_size)}
+
+
+def ends_of(fd: int, size: int) -> str:
+    """Return a digest of a file's first and last bytes, two reads at most: what tells one file from another."""
+    from hashlib import sha256
+
+    ends = os.pread(fd, _END_BYTES, 0) + os.pread(fd, _END_BYTES, max(_END_BYTES, size - _END_BYTES))
+    return sha256(ends).hexdigest()
 
 
 def is_same(a: os.stat_result, b: os.stat_result) -> bool:
@@ -118,7 +132,7 @@ class Directory:
             Also if the path leads to another file system by now. Call it again.
         """
         if self.fd >= 0:
-            os.close(self.fd)
+            let_go(self.fd)
             self.fd = -1
         try:
             self.fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -138,10 +152,49 @@ class Directory:
             return False
         found = os.fstat(fd)
         if [found.st_dev, found.st_ino] != inode:
-            os.close(fd)
+            let_go(fd)
             return False
-        self.fd, self.device, self.path = fd, found.st_dev, path
+        self._take(fd, path)
         return True
+
+    def _take(self, fd: int, path: str) -> None:
+        """Be another descriptor's directory; others know this one by its number."""
+        if self.fd >= 0:
+            os.dup2(fd, self.fd, inheritable=False)
+            let_go(fd)
+        else:
+            self.fd = fd
+        self.device, self.path = os.fstat(self.fd).st_dev, path
+
+    def is_reachable(self) -> bool:
+        """Tell whether its mount has not died."""
+        try:
+            os.fstat(self.fd)
+        except OSError:
+            return False
+        return True
+
+    def come_back(self, holds: Callable[[Directory], bool]) -> bool:
+        """After its mount has died: go on in what is mounted there by now, under whatever device number.
+
+        Parameters
+        ----------
+        holds : callable
+            Tells whether a directory holds what was written to this one: the path may lead to any other.
+        """
+        there = Directory(self.path)
+        try:
+            there.open()
+            if holds(there):
+                self._take(there.fd, self.path)
+                there.fd = -1
+                return True
+        except (OSError, SinkFailed):
+            return False
+        finally:
+            if there.fd >= 0:
+                let_go(there.fd)
+        return False
 
     def find(self) -> None:
         """Look where it is by now.
@@ -174,9 +227,7 @@ class Directory:
             if os.stat(there).st_dev != self.device:
                 raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
             os.makedirs(self.wanted, exist_ok=True)
-            fd = os.open(self.wanted, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            os.dup2(fd, self.fd, inheritable=False)  # others know it by its number
-            os.close(fd)
+            self._take(os.open(self.wanted, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), self.wanted)
         except OSError as e:
             raise SinkFailed("make the directory again", self.wanted, e) from e
         self.find()
@@ -198,10 +249,42 @@ class Directory:
         except OSError as e:
             raise SinkFailed("look into", self.path, e) from e
 
+    def open_file(self, name: str) -> int:
+        """Open a file of it to look at; no link is followed, and no FIFO waited for."""
+        return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.fd)
+
+    def is_missing(self, file: dict[str, Any]) -> str | None:
+        """Return why a file (``name`` and `identity`) is not there any more as it was, None: it is.
+
+        Its inode tells, where that lasts; elsewhere, as on a mount that came back, its ends do.
+
+        Raises
+        ------
+        SinkFailed
+            Nobody can tell: call it again.
+        """
+        path = os.path.join(self.path, file["name"])
+        other = f"{path} is not the file any more that was written"
+        try:
+            found = os.stat(file["name"], dir_fd=self.fd, follow_symlinks=False)
+            if found.st_size != file["bytes"] or not stat.S_ISREG(found.st_mode):
+                return other
+            if found.st_dev == file["device"] and has_lasting_inodes(found.st_dev):
+                return None if found.st_ino == file["inode"] else other
+            fd = self.open_file(file["name"])
+            try:
+                return None if ends_of(fd, file["bytes"]) == file["ends"] else other
+            finally:
+                let_go(fd)
+        except FileNotFoundError:
+            return f"somebody removed or moved {path} after it was complete"
+        except OSError as e:
+            raise SinkFailed("look at", path, e) from e
+
     def read(self, name: str) -> bytes | None:
         """Return a regular file's content; None: there is none of this name, or it cannot be read."""
         try:
-            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.fd)
+            fd = self.open_file(name)
         except OSError:
             return None
         with os.fdopen(fd, "rb") as file:

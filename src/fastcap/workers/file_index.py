@@ -11,6 +11,7 @@ import os
 
 from fastcap._decode import IndexBuilder
 from fastcap._indexfile import MAGIC, Head, Identity, IndexWriter, index_path
+from fastcap.wire import let_go
 
 
 class FileIndex:
@@ -77,7 +78,7 @@ class FileIndex:
         except (OSError, ValueError) as error:
             self.give_up(error)
             return
-        os.close(self._fd)
+        let_go(self._fd)
         self._fd, self._builder = -1, None
 
     def _follow(self, name: str) -> None:
@@ -101,13 +102,13 @@ class FileIndex:
             if os.read(fd, len(MAGIC)) != MAGIC:
                 raise FileExistsError(f"{self._name} is there, and is no index")
         finally:
-            os.close(fd)
+            let_go(fd)
 
     def give_up(self, error: Exception | None = None) -> None:
         """Make no index; say why, if there is an ``error``."""
         self._builder = None
         if self._fd >= 0:
-            os.close(self._fd)
+            let_go(self._fd)
             self._fd = -1
             with contextlib.suppress(OSError):  # the next capture of this name replaces it
                 os.unlink(self._name + ".part", dir_fd=self._dir_fd)

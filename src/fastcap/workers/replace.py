@@ -265,6 +265,8 @@ class Replacer:
             r.writer.recording = r.id
             known: dict[str, Any] = {"checked": r.destination_checked, "device": r.destination_device}
             known |= {"turn": self.c.turns.has(r), "so_far": r.sink_so_far, "losses": r.sink_losses}
+            known["trouble"] = r.sink_trouble is not None
+            known["finished"] = r.files_named[-1] if r.files_named else None
             message = {"recording": r.id, "slot": slot, **known, **r.spec["sink"]}
             self.c.s.tell(r.writer, {"op": "resume", **message})
         self.c.s.loop.later(0.5, self.c.warm_up)

@@ -13,6 +13,7 @@ import os
 from fastcap._pump import sync, write_at
 from fastcap._ring import Slot, now_ns
 from fastcap.naming import plain_name, sidecar_path
+from fastcap.wire import let_go
 from fastcap.workers.calls import Calls
 from fastcap.workers.digest import Digest
 from fastcap.workers.directory import Directory, SinkFailed, write_all
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from fastcap.workers.file_index import FileIndex
 
+_BEGIN_BYTES = 4096
 _NOT_A_NAME = (errno.EINVAL, errno.EILSEQ)  # what file systems say that do not take every character
 
 
@@ -38,9 +40,14 @@ class Sink:
     message : dict
         ``directory``, ``name`` (without .bin), ``suffixes`` (of the second and later files: see
         `fastcap.naming`), ``checksum`` ("sha256" or "none"), ``stalls`` (injected: [[at_s, for_s], ...]);
-        of a predecessor ``so_far`` (see `known`) and ``losses`` (see `fastcap.workers.intact.mend`).
+        of a predecessor ``so_far`` (see `known`), ``losses`` (see `fastcap.workers.intact.mend`) and ``finished``.
     slot : Slot
         The consumer slot whose ring memory is written.
+
+    Attributes
+    ----------
+    finished : dict
+        The last complete file: its ``name`` and `fastcap.workers.directory.identity`; empty: there is none.
     """
 
     def __init__(self, message: dict[str, Any], slot: Slot) -> None:
@@ -61,6 +68,7 @@ class Sink:
         )  # others did something to file or directory
         self.on_loss: Callable[[dict[str, Any]], None] = lambda loss: None
         self._known: dict[str, Any] = {}
+        self.finished: dict[str, Any] = message.get("finished") or {}
         self.whereabouts = Whereabouts(self, lambda text: self.on_incident(text))
         self.fd = -1
         self.index = 0
@@ -150,8 +158,34 @@ class Sink:
             Call it again.
         """
         known = (self._so_far or {}).get("directory")
-        if known is None or not self.directory.open_known(*known):
+        if known is not None and self.directory.open_known(*known):
+            return
+        if not self.directory.come_back(self._wrote_in):
             self.directory.open(device)
+
+    def _wrote_in(self, directory: Directory) -> bool:
+        """Tell whether a directory, of whatever file system, holds the file that was written to this one last."""
+        if self._so_far is not None:
+            name = self.name if self.fd >= 0 else self._so_far["name"]
+            for each in (name + ".part", name):
+                with contextlib.suppress(FileNotFoundError):
+                    fd = directory.open_file(each)
+                    try:
+                        if self._is_own(fd):
+                            return True
+                    finally:
+                        let_go(fd)
+        return bool(self.finished) and directory.is_missing(self.finished) is None
+
+    def _is_own(self, fd: int) -> bool:
+        """Tell whether an open file is the one that was written last; as long as the ring holds it, by its begin."""
+        if is_known(fd, self._so_far or {}):
+            return True
+        if self.slot.cursor > self.position:
+            return False
+        size = os.fstat(fd).st_size
+        expected = self.prefix + bytes(self.slot.view(self.position, min(size, _BEGIN_BYTES)))
+        return os.pread(fd, _BEGIN_BYTES, 0) == expected[: min(size, _BEGIN_BYTES)]
 
     def path_is_lost(self) -> bool:
         """Tell whether no path leads to the directory any more; note when that was first seen."""
@@ -319,18 +353,27 @@ class Sink:
     def reopen_if_stale(self, error: int) -> bool:
         """After ESTALE or EBADF the descriptor is dead: open the part file anew, if it is there and ours.
 
+        Where the mount has died, in the one that is at its path by now, if that holds the file.
+
         Returns whether the file is gone for good: its name leads nowhere, or to somebody else's.
         """
-        if self.fd < 0 or error not in (errno.ESTALE, errno.EBADF, errno.ENOTCONN):
+        if error not in (errno.ESTALE, errno.EBADF, errno.ENOTCONN):
+            return False
+        if not self.directory.is_reachable() and self.directory.come_back(self._wrote_in):
+            self.whereabouts.drop_copy()
+        if self.fd < 0:
             return False
         try:
-            fd = self._open_own(self.name + ".part")
+            name = self.name + ".part"
+            if self._knows_file() and not self.directory.exists(name) and self.directory.exists(self.name):
+                name = self.name  # it had its name already
+            fd = self._open_own(name)
         except FileNotFoundError:
             return error == errno.ESTALE
-        except OSError:
+        except (OSError, SinkFailed):
             return False  # still unreachable: the next write says so, and this is tried again
         if fd >= 0:
-            os.close(self.fd)
+            let_go(self.fd)
             self.fd = fd
         return fd < 0 and error == errno.ESTALE
 
@@ -344,18 +387,21 @@ class Sink:
         """
         self.whereabouts.see_to_directory()
         if self.fd >= 0:
-            dead, self.fd = self.fd, -1
-            with contextlib.suppress(OSError):
-                os.close(dead)
+            let_go(self.fd)
+            self.fd = -1
         self._create(renames=True)
 
     def _open_own(self, name: str) -> int:
         """Open a file of this name; -1 if it is not the one that was written."""
         fd = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.directory.fd)
-        if self._so_far is None or self._so_far["index"] != self.index or is_known(fd, self._so_far):
+        if not self._knows_file() or self._is_own(fd):
             return fd
-        os.close(fd)
+        let_go(fd)
         return -1
+
+    def _knows_file(self) -> bool:
+        """Tell whether it was noted by what the present file is known again."""
+        return self._so_far is not None and self._so_far["index"] == self.index
 
     def known(self) -> dict[str, Any]:
         """Return by what a successor, or this one after an error, knows the present file again."""
@@ -437,7 +483,7 @@ class Sink:
         """Remove the part file of a recording that never began."""
         if self.fd >= 0:
             os.unlink(self.name + ".part", dir_fd=self.directory.fd)
-            os.close(self.fd)
+            let_go(self.fd)
             self.fd = -1
         if self.digest is not None:
             self.digest.give_up()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 
+from fastcap.wire import let_go
 from fastcap.workers.directory import SinkFailed, has_lasting_inodes, is_same, write_all
 
 TYPE_CHECKING = False
@@ -65,7 +66,7 @@ class Whereabouts:
         edge = [sink.edges.safe[0], sink.edges.safe[1].hex()]
         nameless = self._copy is not None
         known = {"directory": [sink.directory.path, inodes[0]], "inodes": inodes[1:], "edge": edge}
-        return {**known, "nameless": nameless}
+        return {**known, "name": sink.name, "nameless": nameless}
 
     def look(self) -> None:
         """Look where file and directory are; see to it that the file has its name, or a copy of it is under way.
@@ -118,11 +119,7 @@ class Whereabouts:
     def _reads_as_written(self, fd: int, name: str) -> bool:
         """Tell whether a name leads to an open file whose inode says nothing: by its end, read through the name."""
         try:
-            other = os.open(
-                name,
-                os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC,
-                dir_fd=self._sink.directory.fd,
-            )
+            other = self._sink.directory.open_file(name)
         except OSError as e:
             if e.errno == errno.ELOOP:
                 return False
@@ -137,12 +134,12 @@ class Whereabouts:
             theirs, mine = os.pread(other, _END_BYTES, 0), os.pread(fd, _END_BYTES, 0)
             return theirs == mine and os.fstat(other).st_size == os.fstat(fd).st_size
         finally:
-            os.close(other)
+            let_go(other)
 
     def _restore(self, found: str) -> None:
         """Give the file a name again."""
         sink, lost = self._sink, self._sink.part_path
-        self._drop_copy()  # whose name is gone, too
+        self.drop_copy()  # whose name is gone, too
         what = "was removed or moved" if found == GONE else "was replaced by another file"
         if sink.directory.removed:
             sink.directory.make_again()
@@ -177,9 +174,10 @@ class Whereabouts:
             return True
         return found == STRANGER
 
-    def _drop_copy(self) -> None:
+    def drop_copy(self) -> None:
+        """Begin the copy anew, if the file still has no name."""
         if self._copy is not None:
-            os.close(self._copy.fd)
+            let_go(self._copy.fd)
             self._copy = None
 
     def copy_on(self, upto: int) -> None:
@@ -199,10 +197,7 @@ class Whereabouts:
             return  # the next look begins anew
         fd, self._sink.fd, self._copy = self._sink.fd, self._copy.fd, None
         self.copied = True
-        try:
-            os.close(fd)
-        except OSError:  # it was synced as far as it counts, and copied
-            return
+        let_go(fd)  # it was synced as far as it counts, and copied
 
     def go_back(self, upto: int) -> None:
         """Copy again what lies behind the file's first ``upto`` bytes: it is going to be written again."""

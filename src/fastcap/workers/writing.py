@@ -67,7 +67,8 @@ class NasWriter:
         self.last_sync_ns = now_ns()
         self.told, self.told_ns = (0, 0), 0
         self.gone = False  # the file, for good: no descriptor and no name leads to it
-        self.trouble = False  # a call on the destination failed, and what it was to do is not done yet
+        # a call on the destination failed, perhaps a predecessor's, and what it was to do is not done yet
+        self.trouble: bool = message.get("trouble", False)
         self.failed_to = 0  # it is over when so much is durable: where a full disk took a part it is not
         self.unseen = False  # nor while the file cannot be looked at
         self.place: str | None = None  # what was last said of the directory, None: it is where it was
@@ -391,7 +392,7 @@ class NasWriter:
             return
 
     def _committed(self, place: dict[str, Any], index: int) -> None:
-        file = {"index": index, "name": self.sink.name, **self.completion.finished}
+        file = {"index": index, **self.sink.finished}
         self._tell("committed", index=index, file=file, place=place)
 
     def _failed_commit(self, e: SinkFailed) -> None:
@@ -400,6 +401,7 @@ class NasWriter:
         got = self.channel.receive(None if fatal else RETRY_S)
         if got is not None:
             self._order(got[0]["op"])
+        self.sink.reopen_if_stale(e.errno)
 
     def _skip_finished(self) -> None:
         """After a predecessor's death: begin with the file that the cursor stands in, or that still has no name."""
