@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -185,9 +186,47 @@ def test_worker_that_dies_for_ever_ends_the_recording_with_an_error(tmp_path, ro
                 killed.append(pid)
     thread.join(20)
 
-    assert "again and again" in str(errors[0]) or "times" in str(errors[0])
-    assert len(killed) > 8
+    text = str(errors[0])
+    if role == "nas_writer":
+        times = re.search(r"the NAS writer died (\d+) times; ", text)
+        assert times
+        assert 8 < int(times[1]) <= len(killed)
+    else:
+        assert f"the {role} died again and again: see the errors above; " in text
+    _assert_kept_where_it_says(text, tmp_path, folders[0], 4096)
     shutil.rmtree(folders[0])
+
+
+def _assert_kept_where_it_says(text, to, folder, size):
+    """Assert that an error tells of all bytes that came, and that they are where it says."""
+    on_disk = re.search(r"its first (\d+) bytes were written to (\S+), the last file as \.part", text)
+    in_ring = re.search(r"the other (\d+) bytes are in the ring in (\S+)$", text)
+    assert on_disk, text
+    assert on_disk[2] == str(to)
+    (part,) = to.glob("*.part")
+    assert part.stat().st_size >= int(on_disk[1])
+    if in_ring:
+        assert in_ring[2] == folder
+        assert os.path.isdir(folder)
+    assert int(on_disk[1]) + (int(in_ring[1]) if in_ring else 0) == size
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_supervisor_s_end_is_told_with_the_folder_that_is_left(tmp_path, gone):
+    with recording(counting(rate="1MHz"), tmp_path / "run.bin") as (finish, board):
+        folder = board.session.folder
+        (supervisor,) = children_of(os.getpid(), "fastcap.workers.supervisor")
+        os.kill(supervisor, signal.SIGSTOP)
+        if gone:
+            shutil.rmtree(folder)
+        os.kill(supervisor, signal.SIGKILL)
+        with pytest.raises(fc.WorkerError) as ended:
+            finish()
+
+    where = f"its folder {folder} is gone, too" if gone else f"what arrived is in {folder}"
+    assert str(ended.value) == f"the supervisor of this session ended unexpectedly; {where}"
+    assert os.path.isdir(folder) != gone
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_writer_dies_while_the_source_has_ended_already(tmp_path):

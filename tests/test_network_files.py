@@ -220,19 +220,59 @@ def test_another_file_of_the_same_size_is_not_called_complete(faultfs):
     """Put there behind the mount: to this disk, open file and name are one."""
     fs = faultfs()
     rule = fs.stall("fsync", path="run.sigmf-meta.part")
+    with recording(counting(300_000, rate="1MHz"), fs.mount / "run.bin") as (finish, _):
+        fs.wait_fired(rule)
+        _replace_by_one_as_large(fs.backing / "run.bin.part")
+        fs.clear(rule)
+        cap = finish()
+
+    assert not cap.report["complete"]
+    assert cap.report.exit_status == 3
+    assert (cap.report["words"], cap.report["words_lost"]) == (0, 300_000)
+    assert_law(cap.report)
+    assert cap.path == fs.mount / "run-2.bin"
+    assert not (fs.backing / "run.sigmf-meta").exists()
+    assert not list(fs.backing.glob("*.part"))
+    assert (fs.backing / "run.bin").read_bytes().strip(b"\0") == b""
+
+
+@pytest.mark.fuse
+def test_file_that_cannot_be_found_at_the_end_is_not_said_to_be_there(faultfs):
+    fs = faultfs()
+    rule = fs.stall("fsync", path="run.sigmf-meta.part")
     with fc.open(counting(300_000, rate="1MHz"), ring="32MiB") as board:
         message, fds = spec.recording(board.source, to=fs.mount / "run.bin", ring_bytes=board.ring_bytes())
         message["sink"]["give_up_s"] = 0.5
         capture = board.begin(message, fds)
         fs.wait_fired(rule)
-        _replace_by_one_as_large(fs.backing / "run.bin.part")
+        fs.error(("write", "fsync", "getattr", "read"), errno.ESTALE, path="run.bin*", count=None)
+        (fs.backing / "run.bin.part").unlink()
         fs.clear(rule)
-        with pytest.raises(fc.SinkError):
+        with pytest.raises(fc.SinkError) as failed:
             capture.wait()
         board.session.discard()
 
-    assert not list(fs.backing.glob("*.sigmf-meta"))
-    assert [path.name for path in fs.backing.glob("*.bin")] == ["run.bin"]
+    assert "bytes were written to" in str(failed.value)
+    assert "the last file as .part, which cannot be found now" in str(failed.value)
+
+
+@pytest.mark.fuse
+def test_file_that_is_gone_for_good_at_the_end_is_not_waited_for(faultfs):
+    fs = faultfs()
+    rule = fs.stall("fsync", path="run.sigmf-meta.part")
+    with recording(counting(300_000, rate="1MHz"), fs.mount / "run.bin") as (finish, board):
+        fs.wait_fired(rule)
+        stale = fs.error("read", errno.ESTALE, path="*", count=None)
+        (fs.backing / "run.bin.part").unlink()
+        fs.clear(rule)
+        wait_until(lambda: "cannot find" in (progress(board).get("trouble") or ""), 20, "that it is told")
+        fs.clear(stale)
+        cap = finish()
+
+    assert not cap.report["complete"]
+    assert cap.report["words_lost"] == 300_000
+    assert_law(cap.report)
+    assert not list(fs.backing.glob("*.part"))
 
 
 @pytest.mark.fuse

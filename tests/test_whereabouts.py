@@ -88,6 +88,16 @@ def test_file_that_loses_its_name_gets_it_again(tmp_path, what):
     _assert_whole_in(cap, tmp_path / "run.bin")
 
 
+def test_file_that_somebody_gives_its_last_name_keeps_no_other(tmp_path):
+    with recording(BOARD, tmp_path / "run.bin", **OFTEN) as (finish, board):
+        _part(tmp_path).rename(tmp_path / "run.bin")
+        _told(board)
+        cap = _end(board, finish)
+
+    _assert_whole_in(cap, tmp_path / "run.bin")
+    assert os.stat(tmp_path / "run.bin").st_nlink == 1
+
+
 def _by_another_file(part: Path) -> None:
     (part.parent / "other").write_bytes(b"precious")
     (part.parent / "other").rename(part)

@@ -170,7 +170,8 @@ class Completion:
         sink = self._sink
         if sink.whereabouts.is_named():
             self.amend(report, header)
-            return True  # an earlier call came so far
+            sink.whereabouts.drop_other_name()
+            return True  # an earlier call came so far, or somebody else
         try:
             self.amend(report, header)
         except SinkFailed as e:

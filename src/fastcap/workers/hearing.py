@@ -180,6 +180,7 @@ class Hearing:
         r.sink_losses.append({**message["loss"], "at_s": r.since_start_s()})
 
     def _on_sink_error(self, r: Recording, worker: Worker, message: Message) -> None:
+        r.file_seen = message.get("seen", True)
         if r.sink_fails(message["text"], message["index"]):
             self.c.s.say({"op": "warning", "recording": r.id, "text": message["text"]})
         self.c.turns.pass_on()

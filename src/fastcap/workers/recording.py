@@ -99,6 +99,7 @@ class Recording:
         self.outputs_left = len(spec.get("outputs") or [])
         self.output_results: list[dict[str, Any]] = []
         self.sink_trouble: str | None = None
+        self.file_seen = True  # where it was written, when the destination last failed
         self.sink_errors: list[
             dict[str, Any]
         ] = []  # of all files; what the destination has not got over has no end
@@ -356,6 +357,8 @@ class Recording:
             parts = [f"its first {written} bytes are lost with the file that was removed"]
         else:
             parts = [f"its first {written} bytes were written to {directory}, the last file as .part"]
+            if not self.file_seen:
+                parts[0] += ", which cannot be found now"
         if left and os.path.isdir(folder):
             parts.append(f"the other {left} bytes are in the ring in {folder}")
         elif left:

@@ -351,7 +351,7 @@ class Sink:
             return  # nothing is cached there
 
     def reopen_if_stale(self, error: int) -> bool:
-        """After ESTALE or EBADF the descriptor is dead: open the part file anew, if it is there and ours.
+        """After ESTALE or EBADF the descriptor may be dead: open the part file anew, if it is there and ours.
 
         Where the mount has died, in the one that is at its path by now, if that holds the file.
 
@@ -363,6 +363,8 @@ class Sink:
             self.whereabouts.drop_copy()
         if self.fd < 0:
             return False
+        if self.whereabouts.gone or self.whereabouts.copying:  # it has no name
+            return error == errno.ESTALE
         try:
             name = self.name + ".part"
             if self._knows_file() and not self.directory.exists(name) and self.directory.exists(self.name):
@@ -386,9 +388,11 @@ class Sink:
             Call it again.
         """
         self.whereabouts.see_to_directory()
+        self.whereabouts.forget()
         if self.fd >= 0:
             let_go(self.fd)
             self.fd = -1
+        self.dirty = True
         self._create(renames=True)
 
     def _open_own(self, name: str) -> int:

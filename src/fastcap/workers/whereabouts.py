@@ -40,17 +40,22 @@ class Whereabouts:
     ----------
     copied : bool
         The present file is a copy: it is to be read back and compared.
+    gone : bool
+        Neither a name nor its descriptor leads to the present file: the server has put another in its place.
+    seen : bool
+        It stood under its name when that was last looked for.
     """
 
     def __init__(self, sink: Sink, report: Callable[[str], None]) -> None:
         self._sink = sink
         self._report = report
         self._copy: _Copy | None = None
-        self.copied = False
+        self.copied = self.gone = False
+        self.seen = True
 
     def new_file(self) -> None:
         """Begin with the next file."""
-        self.copied = False
+        self.copied = self.gone = False
 
     @property
     def copying(self) -> bool:
@@ -82,6 +87,7 @@ class Whereabouts:
             return
         fd = sink.fd if self._copy is None else self._copy.fd
         found = self._found(fd, sink.name + ".part")
+        self.seen = found == HERE
         if found != HERE:
             self._restore(found)
 
@@ -103,6 +109,22 @@ class Whereabouts:
         """Tell whether the file's last name leads to it, after it was completed."""
         return self._found(self._sink.fd, self._sink.name) == HERE
 
+    def drop_other_name(self) -> None:
+        """Remove the part name that a file has beside its last one, which somebody, or a dead predecessor, gave it.
+
+        Raises
+        ------
+        SinkFailed
+            Call it again.
+        """
+        sink, part = self._sink, self._sink.name + ".part"
+        try:
+            status = os.fstat(sink.fd)
+        except OSError as e:
+            raise SinkFailed("look at", sink.path, e) from e
+        if status.st_nlink > 1 and has_lasting_inodes(status.st_dev) and self._found(sink.fd, part) == HERE:
+            sink.directory.remove(part)
+
     def _found(self, fd: int, name: str) -> str:
         if self._sink.directory.removed:
             return GONE
@@ -114,6 +136,7 @@ class Whereabouts:
         except FileNotFoundError:
             return GONE
         except OSError as e:
+            self.seen = False
             raise SinkFailed("look at", os.path.join(self._sink.directory.path, name), e) from e
 
     def _reads_as_written(self, fd: int, name: str) -> bool:
@@ -140,6 +163,7 @@ class Whereabouts:
         """Give the file a name again."""
         sink, lost = self._sink, self._sink.part_path
         self.drop_copy()  # whose name is gone, too
+        self._check_open_file()
         what = "was removed or moved" if found == GONE else "was replaced by another file"
         if sink.directory.removed:
             sink.directory.make_again()
@@ -164,6 +188,26 @@ class Whereabouts:
                 f"{lost} {what}: it is copied to {sink.part_path} from the open file, and written there"
             )
 
+    def _check_open_file(self) -> None:
+        """See to it that the descriptor still leads to the file: on a network disk it may lead to another by now.
+
+        Raises
+        ------
+        SinkFailed
+            ESTALE: it does not; the file is ``gone``.
+        """
+        end, edge = self._sink.edges.safe
+        error = None
+        try:
+            there = os.pread(self._sink.fd, len(edge), end - len(edge))
+            if len(there) == len(edge) and there != edge:
+                error = errno.ESTALE
+        except OSError as e:
+            error = errno.ESTALE if e.errno == errno.ENOENT else e.errno
+        if error is not None:
+            self.gone = error == errno.ESTALE
+            raise SinkFailed("find", self._sink.part_path, error)
+
     def _is_gone_behind_mount(self, found: str) -> bool:
         """Tell whether the mount does not know that the file has lost its name: a link would be one to that name."""
         if has_lasting_inodes(self._sink.directory.device):
@@ -173,6 +217,13 @@ class Whereabouts:
         except OSError:
             return True
         return found == STRANGER
+
+    def forget(self) -> None:
+        """Give the file up, and the copy of it that was under way."""
+        if self._copy is not None and self._found(self._copy.fd, self._sink.name + ".part") == HERE:
+            self._sink.directory.remove(self._sink.name + ".part")
+        self.drop_copy()
+        self.gone = False
 
     def drop_copy(self) -> None:
         """Begin the copy anew, if the file still has no name."""

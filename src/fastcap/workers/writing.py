@@ -339,7 +339,7 @@ class NasWriter:
 
     def _tell_failed(self, e: SinkFailed, *, fatal: bool = False) -> None:
         failed = {"text": str(e), "errno": e.errno, "index": self.sink.index, "fatal": fatal}
-        self.channel.send({"op": "sink_error", "recording": self.recording, **failed})
+        self._tell("sink_error", **failed, seen=self.sink.whereabouts.seen)
 
     def _insist(self, call: Callable[..., T], *args: Any) -> T:
         """Call until the destination lets it succeed."""
@@ -352,14 +352,18 @@ class NasWriter:
     # -- the end of a file ---------------------------------------------------------------------------
 
     def _finish(self, end: Event) -> None:
-        """Make the file durable, get its report, give it its name."""
-        while self.durable < end.position or self.sink.dirty:
-            if self._sync():
-                break
-            while self.written < end.position:
-                self._write(min(end.position - self.written, BLOCK_BYTES))
-        self._insist(self._settle, end.position)
-        measured = self._insist(self.completion.measured, end.position, len(self.header))
+        """Make the file durable, get its report, give it its name; all that again where it is gone meanwhile."""
+        while not self._finished(end):
+            self._begin_anew_if_gone()
+
+    def _finished(self, end: Event) -> bool:
+        self._make_durable(end.position)
+        try:
+            self._settle(end.position)
+            measured = self.completion.measured(end.position, len(self.header))
+        except SinkFailed as e:
+            self._failed(e)
+            return False
         self._advance()
         last = end.kind == events.END
         self.channel.send({"op": "segment", "recording": self.recording, "last": last, **measured})
@@ -369,7 +373,14 @@ class NasWriter:
                 break
             if got is not None:
                 self._order(got[0]["op"])
-        self._commit(got[0], end.position)
+        return self._commit(got[0], end.position)
+
+    def _make_durable(self, end: int) -> None:
+        while True:
+            while self.written < end:
+                self._write(min(end - self.written, BLOCK_BYTES))
+            if (self.durable >= end and not self.sink.dirty) or self._sync():
+                return
 
     def _settle(self, end: int) -> None:
         """See to it that the file has its name, and that a copy of it is whole."""
@@ -379,8 +390,9 @@ class NasWriter:
                 return
             self.sink.whereabouts.copy_on(self.sink.offset(end))
 
-    def _commit(self, message: Message, end: int) -> None:
-        while True:
+    def _commit(self, message: Message, end: int) -> bool:
+        """Give the file its name; False if it is gone."""
+        while not self.gone:
             try:
                 self._settle(end)
                 with self.sink.calls.timed(self.slot):
@@ -389,7 +401,8 @@ class NasWriter:
                 self._failed_commit(e)
                 continue
             self._committed(place, message["index"])
-            return
+            return True
+        return False
 
     def _committed(self, place: dict[str, Any], index: int) -> None:
         file = {"index": index, **self.sink.finished}
@@ -401,7 +414,7 @@ class NasWriter:
         got = self.channel.receive(None if fatal else RETRY_S)
         if got is not None:
             self._order(got[0]["op"])
-        self.sink.reopen_if_stale(e.errno)
+        self.gone = self.sink.reopen_if_stale(e.errno)
 
     def _skip_finished(self) -> None:
         """After a predecessor's death: begin with the file that the cursor stands in, or that still has no name."""
