@@ -363,7 +363,7 @@ class Sink:
             self.whereabouts.drop_copy()
         if self.fd < 0:
             return False
-        if self.whereabouts.gone or self.whereabouts.copying:  # it has no name
+        if self.whereabouts.copying:  # it has no name
             return error == errno.ESTALE
         try:
             name = self.name + ".part"

@@ -40,8 +40,6 @@ class Whereabouts:
     ----------
     copied : bool
         The present file is a copy: it is to be read back and compared.
-    gone : bool
-        Neither a name nor its descriptor leads to the present file: the server has put another in its place.
     seen : bool
         It stood under its name when that was last looked for.
     """
@@ -50,12 +48,12 @@ class Whereabouts:
         self._sink = sink
         self._report = report
         self._copy: _Copy | None = None
-        self.copied = self.gone = False
+        self.copied = False
         self.seen = True
 
     def new_file(self) -> None:
         """Begin with the next file."""
-        self.copied = self.gone = False
+        self.copied = False
 
     @property
     def copying(self) -> bool:
@@ -194,7 +192,7 @@ class Whereabouts:
         Raises
         ------
         SinkFailed
-            ESTALE: it does not; the file is ``gone``.
+            ESTALE: it does not, and the file is gone.
         """
         end, edge = self._sink.edges.safe
         error = None
@@ -205,7 +203,6 @@ class Whereabouts:
         except OSError as e:
             error = errno.ESTALE if e.errno == errno.ENOENT else e.errno
         if error is not None:
-            self.gone = error == errno.ESTALE
             raise SinkFailed("find", self._sink.part_path, error)
 
     def _is_gone_behind_mount(self, found: str) -> bool:
@@ -223,7 +220,6 @@ class Whereabouts:
         if self._copy is not None and self._found(self._copy.fd, self._sink.name + ".part") == HERE:
             self._sink.directory.remove(self._sink.name + ".part")
         self.drop_copy()
-        self.gone = False
 
     def drop_copy(self) -> None:
         """Begin the copy anew, if the file still has no name."""
