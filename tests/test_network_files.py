@@ -97,6 +97,24 @@ def test_mount_that_died_and_came_back_is_gone_on_in(netdisk, split, killed):
     assert not list(disk.backing.glob("*.part"))
 
 
+@pytest.mark.fuse
+@pytest.mark.parametrize("held", [("fsync", "run.sigmf-meta.part"), ("rename", "run.bin.part"), ("fsyncdir", "*")])
+def test_mount_that_dies_while_a_file_gets_its_name_and_comes_back(faultfs, held):
+    fs = faultfs()
+    op, path = held
+    rule = fs.stall(op, path=path)
+    with recording(counting(300_000, rate="1MHz"), fs.mount / "run.bin") as (finish, _):
+        fs.wait_fired(rule)
+        fs.kill_server()
+        fs.vanish()
+        faultfs()
+        cap = finish()
+
+    assert_whole(cap, 300_000)
+    assert cap.path == fs.mount / "run.bin"
+    assert not list(fs.backing.glob("*.part"))
+
+
 @requires_netns
 @pytest.mark.parametrize("killed", [False, True])
 def test_directory_beneath_a_mount_that_died_is_not_taken_for_it(netdisk, killed):
