@@ -98,7 +98,9 @@ def test_mount_that_died_and_came_back_is_gone_on_in(netdisk, split, killed):
 
 
 @pytest.mark.fuse
-@pytest.mark.parametrize("held", [("fsync", "run.sigmf-meta.part"), ("rename", "run.bin.part"), ("fsyncdir", "*")])
+@pytest.mark.parametrize(
+    "held", [("fsync", "run.sigmf-meta.part"), ("rename", "run.bin.part"), ("fsyncdir", "*")]
+)
 def test_mount_that_dies_while_a_file_gets_its_name_and_comes_back(faultfs, held):
     fs = faultfs()
     op, path = held

@@ -151,12 +151,8 @@ class Completion:
             "bytes": 0,
             "ends": "",
         }
-        with contextlib.suppress(OSError):
-            fd = sink.directory.open_file(sink.name)
-            try:
-                sink.finished |= identity(fd)
-            finally:
-                let_go(fd)
+        with contextlib.suppress(OSError), sink.directory.opened(sink.name) as fd:
+            sink.finished |= identity(fd)
 
     def _rename(self, old: str, new: str) -> None:
         sink = self._sink

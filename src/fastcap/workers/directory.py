@@ -5,6 +5,7 @@ Everything is relative to a descriptor: a mount that vanishes cannot turn into t
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -13,7 +14,7 @@ from fastcap.wire import let_go
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
 _RENAME_NOREPLACE = 1
@@ -249,9 +250,14 @@ class Directory:
         except OSError as e:
             raise SinkFailed("look into", self.path, e) from e
 
-    def open_file(self, name: str) -> int:
-        """Open a file of it to look at; no link is followed, and no FIFO waited for."""
-        return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.fd)
+    @contextlib.contextmanager
+    def opened(self, name: str) -> Iterator[int]:
+        """Have a file of it open to look at; no link is followed, and no FIFO waited for."""
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.fd)
+        try:
+            yield fd
+        finally:
+            let_go(fd)
 
     def is_missing(self, file: dict[str, Any]) -> str | None:
         """Return why a file (``name`` and `identity`) is not there any more as it was, None: it is.
@@ -271,11 +277,8 @@ class Directory:
                 return other
             if found.st_dev == file["device"] and has_lasting_inodes(found.st_dev):
                 return None if found.st_ino == file["inode"] else other
-            fd = self.open_file(file["name"])
-            try:
+            with self.opened(file["name"]) as fd:
                 return None if ends_of(fd, file["bytes"]) == file["ends"] else other
-            finally:
-                let_go(fd)
         except FileNotFoundError:
             return f"somebody removed or moved {path} after it was complete"
         except OSError as e:
@@ -284,14 +287,10 @@ class Directory:
     def read(self, name: str) -> bytes | None:
         """Return a regular file's content; None: there is none of this name, or it cannot be read."""
         try:
-            fd = self.open_file(name)
+            with self.opened(name) as fd, os.fdopen(fd, "rb", closefd=False) as file:
+                return file.read() if stat.S_ISREG(os.fstat(fd).st_mode) else None
         except OSError:
             return None
-        with os.fdopen(fd, "rb") as file:
-            try:
-                return file.read() if stat.S_ISREG(os.fstat(fd).st_mode) else None
-            except OSError:
-                return None
 
     def replace(self, name: str, content: bytes, *, new: bool = False) -> None:
         """Give a small file its content, durably; with ``new`` nothing of this name may be there.

@@ -168,13 +168,9 @@ class Sink:
         if self._so_far is not None:
             name = self.name if self.fd >= 0 else self._so_far["name"]
             for each in (name + ".part", name):
-                with contextlib.suppress(FileNotFoundError):
-                    fd = directory.open_file(each)
-                    try:
-                        if self._is_own(fd):
-                            return True
-                    finally:
-                        let_go(fd)
+                with contextlib.suppress(FileNotFoundError), directory.opened(each) as fd:
+                    if self._is_own(fd):
+                        return True
         return bool(self.finished) and directory.is_missing(self.finished) is None
 
     def _is_own(self, fd: int) -> bool:
@@ -183,9 +179,12 @@ class Sink:
             return True
         if self.slot.cursor > self.position:
             return False
-        size = os.fstat(fd).st_size
-        expected = self.prefix + bytes(self.slot.view(self.position, min(size, _BEGIN_BYTES)))
-        return os.pread(fd, _BEGIN_BYTES, 0) == expected[: min(size, _BEGIN_BYTES)]
+        begin = os.pread(fd, _BEGIN_BYTES, 0)
+        try:
+            words = bytes(self.slot.view(self.position, max(0, len(begin) - len(self.prefix))))
+        except ValueError:  # it holds more than has come
+            return False
+        return begin == (self.prefix + words)[: len(begin)]
 
     def path_is_lost(self) -> bool:
         """Tell whether no path leads to the directory any more; note when that was first seen."""
@@ -398,10 +397,13 @@ class Sink:
     def _open_own(self, name: str) -> int:
         """Open a file of this name; -1 if it is not the one that was written."""
         fd = os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.directory.fd)
-        if not self._knows_file() or self._is_own(fd):
-            return fd
-        let_go(fd)
-        return -1
+        own = False
+        try:
+            own = not self._knows_file() or self._is_own(fd)
+        finally:
+            if not own:
+                let_go(fd)
+        return fd if own else -1
 
     def _knows_file(self) -> bool:
         """Tell whether it was noted by what the present file is known again."""

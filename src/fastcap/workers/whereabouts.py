@@ -140,22 +140,27 @@ class Whereabouts:
     def _reads_as_written(self, fd: int, name: str) -> bool:
         """Tell whether a name leads to an open file whose inode says nothing: by its end, read through the name."""
         try:
-            other = self._sink.directory.open_file(name)
+            with self._sink.directory.opened(name) as other:
+                return self._reads_alike(fd, other)
         except OSError as e:
             if e.errno == errno.ELOOP:
                 return False
             raise
-        try:
-            end, edge = self._sink.edges.safe
-            if edge and fd == self._sink.fd:
-                there = os.pread(other, len(edge), end - len(edge))
-                if len(there) == len(edge):
-                    return there == edge
-                return os.pread(fd, len(edge), end - len(edge)) != edge  # the open file itself was cut
-            theirs, mine = os.pread(other, _END_BYTES, 0), os.pread(fd, _END_BYTES, 0)
-            return theirs == mine and os.fstat(other).st_size == os.fstat(fd).st_size
-        finally:
-            let_go(other)
+
+    def _reads_alike(self, fd: int, other: int) -> bool:
+        if self._sink.edges.safe[1] and fd == self._sink.fd:
+            alike = self._ends_as_written(other)
+            return (
+                alike if alike is not None else not self._ends_as_written(fd)
+            )  # the open file itself was cut
+        theirs, mine = os.pread(other, _END_BYTES, 0), os.pread(fd, _END_BYTES, 0)
+        return theirs == mine and os.fstat(other).st_size == os.fstat(fd).st_size
+
+    def _ends_as_written(self, fd: int) -> bool | None:
+        """Tell whether an open file holds the last durable bytes; None: there are none, or it is shorter."""
+        end, edge = self._sink.edges.safe
+        there = os.pread(fd, len(edge), end - len(edge))
+        return there == edge if edge and len(there) == len(edge) else None
 
     def _restore(self, found: str) -> None:
         """Give the file a name again."""
@@ -194,16 +199,13 @@ class Whereabouts:
         SinkFailed
             ESTALE: it does not, and the file is gone.
         """
-        end, edge = self._sink.edges.safe
-        error = None
         try:
-            there = os.pread(self._sink.fd, len(edge), end - len(edge))
-            if len(there) == len(edge) and there != edge:
-                error = errno.ESTALE
+            if self._ends_as_written(self._sink.fd) is not False:
+                return
+            error = errno.ESTALE
         except OSError as e:
-            error = errno.ESTALE if e.errno == errno.ENOENT else e.errno
-        if error is not None:
-            raise SinkFailed("find", self._sink.part_path, error)
+            error = errno.ESTALE if e.errno == errno.ENOENT else e.errno or errno.EIO
+        raise SinkFailed("find", self._sink.part_path, error)
 
     def _is_gone_behind_mount(self, found: str) -> bool:
         """Tell whether the mount does not know that the file has lost its name: a link would be one to that name."""
