@@ -229,6 +229,22 @@ def test_supervisor_s_end_is_told_with_the_folder_that_is_left(tmp_path, gone):
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.fuse
+@pytest.mark.parametrize("options", [{"checksum": "none"}, {"split": "0.1s"}])
+def test_writer_that_dies_leaves_no_piece_of_an_index(faultfs, options):
+    fs = faultfs()
+    rule = fs.stall("write", path="run*.index.part", killable=True)
+    with recording(counting(300_000, rate="1MHz"), fs.mount / "run.bin", **options) as (finish, _):
+        fs.wait_fired(rule)
+        kill("nas_writer")
+        fs.clear(rule)
+        cap = finish()
+
+    assert [r["complete"] for r in cap.reports] == [True] * len(cap.reports)
+    assert_law(*cap.reports)
+    assert not list(fs.backing.glob("*.part"))
+
+
 def test_writer_dies_while_the_source_has_ended_already(tmp_path):
     import fastcap as fc
 

@@ -144,6 +144,7 @@ class Completion:
     def find_finished(self) -> None:
         """Look at a file that a dead predecessor has completed, or that is gone since."""
         sink = self._sink
+        sink.directory.drop_index(sink.name)
         sink.finished = {
             "name": sink.name,
             "device": sink.directory.device,

@@ -327,6 +327,13 @@ class Directory:
         except OSError as e:
             raise SinkFailed("remove", os.path.join(self.path, name), e) from e
 
+    def drop_index(self, name: str) -> None:
+        """Remove the piece of a file's index that a dead writer left: nobody goes on with it."""
+        from fastcap._indexfile import index_path
+
+        with contextlib.suppress(SinkFailed):
+            self.remove(index_path(name) + ".part")
+
     def rename_noreplace(self, old: str, new: str) -> None:
         """Rename without ever replacing: renameat2, or where a file system has it not, link and unlink."""
         import ctypes

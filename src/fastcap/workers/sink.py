@@ -475,6 +475,7 @@ class Sink:
         if self.fd < 0:  # there is none, or it is somebody else's
             self.whereabouts.see_to_directory()
             self._create(renames=True)
+        self.directory.drop_index(self.name)
         self.dirty = True
         self._write_prefix()
 
