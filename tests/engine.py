@@ -114,14 +114,22 @@ def kill(role: str, *, standing: int = 1) -> int:
 _dying: dict[str, set[int]] = {}
 
 
-def hold_writer_until_words_are_dropped(board: fc.Board) -> None:
-    """SIGSTOP the NAS writer until the ring is full and words, more than before, are dropped; then let it go on."""
-    before, pid = progress(board).get("dropped_bytes") or 0, workers("nas_writer")[0]
+@contextmanager
+def stopped(role: str) -> Iterator[None]:
+    """SIGSTOP the oldest worker of a role; at the end of the block it goes on."""
+    pid = workers(role)[0]
     os.kill(pid, signal.SIGSTOP)
     try:
-        wait_until(lambda: (progress(board).get("dropped_bytes") or 0) > before, WAIT_S, "dropped words")
+        yield
     finally:
         os.kill(pid, signal.SIGCONT)
+
+
+def hold_writer_until_words_are_dropped(board: fc.Board) -> None:
+    """Stop the NAS writer until the ring is full and words, more than before, are dropped; then let it go on."""
+    before = progress(board).get("dropped_bytes") or 0
+    with stopped("nas_writer"):
+        wait_until(lambda: (progress(board).get("dropped_bytes") or 0) > before, WAIT_S, "dropped words")
 
 
 def begun_ns(board: fc.Board, recording: int = 1) -> int:

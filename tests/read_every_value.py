@@ -30,7 +30,8 @@ from fastcap.windows import Windows
 FACTS = {
     fc.Trace: {"from_words", "gaps", "header", "header_problem", "meta", "path", "problems", "sample_rate"}
     | {"payload", "sample_rate_hz", "start", "start_ns", "window", "words_lost"},
-    Window: {"fill", "parts", "path", "sample_rate", "sample_rate_hz", "span_words", "stretches"},
+    Window: {"fill", "gaps", "parts", "path", "sample_rate", "sample_rate_hz", "span_words", "stretches"}
+    | {"words_lost"},
     TraceSet: {
         "count",
         "index",
