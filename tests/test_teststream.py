@@ -1,9 +1,12 @@
+import shlex
 from fractions import Fraction
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from fastcap.errors import ConfigError
-from fastcap.teststream import parse_board_argv
+from fastcap.teststream import parse_board_argv, split_command
 
 
 def test_usual_command_gives_two_megahertz_exactly():
@@ -73,3 +76,21 @@ def test_value_may_look_like_a_flag():
 def test_wrong_number_names_the_flag(argv):
     with pytest.raises(ConfigError, match=argv[0]):
         parse_board_argv(["t", *argv])
+
+
+@given(st.text(alphabet="a-\u00e9'\"\\# \t\n\x0b", max_size=12))
+@example("'a b'\\ \"c\\\"\\d\"e '' x")
+def test_command_line_is_split_as_the_standard_library_does(text):
+    try:
+        expected = tuple(shlex.split(text))
+    except ValueError:
+        with pytest.raises(ValueError, match="no end"):
+            split_command(text)
+    else:
+        assert split_command(text) == expected
+
+
+@pytest.mark.parametrize("mark", ["", "'", '"'])
+def test_one_argument_may_be_as_long_as_a_header(mark):
+    long = "x y" * 170_000 if mark else "x" * 510_000
+    assert split_command(f"teststream {mark}{long}{mark} -b") == ("teststream", long, "-b")

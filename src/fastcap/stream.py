@@ -26,7 +26,7 @@ from fastcap.payload import (
     layout_of_size,
 )
 from fastcap.start_time import StartTime, format_start, parse_start, start_in_form
-from fastcap.teststream import BoardFlags, parse_board_argv, word_rate_hz
+from fastcap.teststream import BoardFlags, parse_board_argv, split_command, word_rate_hz
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -234,15 +234,13 @@ def _check_last_line(line: str, warnings: list[str], *, fits: bool) -> None:
 
 def _command(lines: tuple[str, ...], warnings: list[str]) -> tuple[tuple[str, ...] | None, BoardFlags]:
     """Read the flags from the command line in the header; without one, the defaults with a warning."""
-    import shlex
-
     line = next((line for line in lines if line.startswith(_COMMAND)), None)
     if line is None:
         warnings.append("header has no command line: rate taken as 20 MHz; give the rate if it is another")
         return None, BoardFlags()
     text = line[len(_COMMAND) :].strip()
     try:
-        argv = tuple(shlex.split(text))
+        argv = split_command(text)
     except ValueError as error:
         argv = tuple(text.split())
         warnings.append(f"header's command line is not quoted as a shell would ({error}): split at spaces")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,8 @@ _BASE_RATES_HZ = {"l": SLOW_HZ, "h": FAST_HZ}
 _TEXTS = {"U": "device", "o": "output", "G": "gain", "F": "filter_const", "v": "verbosity"}
 _NUMBERS = {"q": "num_words", "s": "skip"}
 _MAX_NUMBER = 2**63 - 1
+_QUOTED = re.compile(r"""\\(.)|'([^']*+)'|"((?:[^"\\]|\\.)*+)\"""", re.DOTALL)
+_WORD = re.compile(rf"""(?:[^ \t\r\n'"\\]|{_QUOTED.pattern})++""", re.DOTALL)
 
 
 def word_rate_hz(base_rate_hz: int, skip: int) -> Fraction:
@@ -66,6 +69,35 @@ class BoardFlags(msgspec.Struct, frozen=True):
     def sample_rate_hz(self) -> Fraction:
         """Words per second, exactly."""
         return word_rate_hz(self.base_rate_hz, self.skip)
+
+
+def split_command(text: str) -> tuple[str, ...]:
+    """Split a command line as `shlex.split` does, whose time grows with the square of an argument's length.
+
+    Raises
+    ------
+    ValueError
+        A quotation does not end, or nothing follows a backslash.
+    """
+    found = []
+    at, blank = 0, " \t\r\n"
+    while at < len(text):
+        if text[at] in blank:
+            at += 1
+            continue
+        word = _WORD.match(text, at)
+        at = word.end() if word else at
+        if word is None or text[at : at + 1].strip(blank):
+            raise ValueError("a quotation has no end, or nothing follows a backslash")
+        found.append(_QUOTED.sub(_unquoted, word[0]))
+    return tuple(found)
+
+
+def _unquoted(quoted: re.Match[str]) -> str:
+    escaped, single, double = quoted.groups()
+    if double is not None:
+        return re.sub(r'\\(["\\])', r"\1", double)
+    return str(single if escaped is None else escaped)
 
 
 def parse_board_argv(argv: Sequence[str]) -> BoardFlags:
