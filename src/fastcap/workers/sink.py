@@ -333,13 +333,13 @@ class Sink:
         rc, start, took = sync(self.slot, self.fd, self.calls.held_until_ns())
         self.calls.note(start, took, self.calls.fsync_s)
         if rc < 0:
-            self._forget_cached()
+            self.forget_cached()
             raise SinkFailed("fsync", self.part_path, -rc)
         self.dirty = False
         return int(took)
 
-    def _forget_cached(self) -> None:
-        """Drop the file's pages after a failed fsync: they count as clean, and the disk may not have them.
+    def forget_cached(self) -> None:
+        """Drop the file's cached pages, after a failed fsync: they count as clean, and the disk may not have them.
 
         Written again in place they can be lost all the same: ext4 leaves their blocks marked as never written, and
         after the next mount these read as zeros.

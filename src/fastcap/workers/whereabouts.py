@@ -199,6 +199,7 @@ class Whereabouts:
         SinkFailed
             ESTALE: it does not, and the file is gone.
         """
+        self._sink.forget_cached()  # to FUSE both are one file: what was read by the name may be what is cached
         try:
             if self._ends_as_written(self._sink.fd) is not False:
                 return
