@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from harness import Engine, counter, gaps_of
+from harness import Engine, announcement, counter, gaps_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -230,6 +230,42 @@ def test_successor_of_one_that_died_between_end_and_its_publication_writes_no_se
     assert [e.kind for e in engine.events()] == [START, HEADER, END]
     assert engine.ring.ended_recording == 1
     assert [m["op"] for m in engine.told()] == ["ended"]
+
+
+class AtOnce:
+    """A supervisor who announces recording 2 when 1 has ended, and whose reader has begun it by the answer."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine, self._channel, self._announced = engine, engine.splitter.channel, False
+
+    def poll(self) -> Any:
+        if self._announced or self._engine.splitter.now is not None:
+            return self._channel.poll()
+        self._announced = True
+        return announcement(2, header="no"), ()
+
+    def send(self, message: dict[str, Any]) -> None:
+        self._channel.send(message)
+        if message["op"] == "announced":
+            self._engine.reader.begin(-1, 2, word_bytes=8, can_wait=False, gather_s=0)
+
+    def flush(self) -> None:
+        self._channel.flush()
+
+
+def test_recording_that_begins_while_the_last_one_s_end_is_seen_to_is_not_ended_with_it(
+    engine: Engine,
+) -> None:
+    engine.begin(header="no")
+    engine.feed(counter(0, 10))
+    engine.split()
+    engine.splitter.channel = AtOnce(engine)  # type: ignore[assignment]
+    engine.end()
+    engine.message, engine.taken = announcement(2, header="no"), 0
+    engine.feed(counter(0, 5))
+    engine.end()
+
+    assert [(e.recording, e.data["words"]) for e in engine.events() if e.kind == END] == [(1, 10), (2, 5)]
 
 
 def test_successor_tells_again_how_a_recording_ended(engine: Engine) -> None:

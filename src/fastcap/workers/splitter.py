@@ -218,14 +218,14 @@ class Splitter:
             self.on_drops(final=True)
 
     def _drain_to(self, now: Framing, end: int) -> None:
-        """Frame what is left below the reader's end, then end the recording there."""
+        """Frame what is left below the reader's end, then end the recording there; the next may begin with that."""
         if not now.header_known:
             self._find_header(now, final=True)
             self._aim()
         end = now.end_of(end)
-        while self.now is not None:
+        while self.now is now:
             self.on_drops(final=True)
-            if self.now is None:
+            if self.now is not now:
                 return
             framed = self.ring.framed
             target = min(end, now.limit, self._next_drop(end))
