@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from harness import Engine, counter
 
-from fastcap.events import END, GAP
+from fastcap.events import END, GAP, HEADER, MARK
+from fastcap.stream import build_header
+from fastcap.workers.eventlog import RESERVE_BYTES, STEP_BYTES
 
 SCRIPT = """
 import json, os, sys
@@ -71,23 +73,97 @@ def test_event_log_has_its_room_beforehand(monkeypatch: pytest.MonkeyPatch) -> N
     engine.close()
 
 
-def test_full_log_waits_for_room_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def _fill_log(engine: Engine, monkeypatch: pytest.MonkeyPatch, left: int) -> None:
+    """Leave room for ``left`` bytes in the event log, and let nothing be allocated."""
+
+    def refuse(*_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    engine.splitter.log._room = engine.splitter.log.nbytes + left
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+
+
+def _said(engine: Engine) -> list[str]:
+    return [m["text"] for m in engine.told() if m["op"] == "log_full"]
+
+
+FILES = {"rate": [1000, 1], "split_seconds": [1, 20]}  # of 50 words
+
+
+def test_full_log_holds_the_stream_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without room for a file's begin nothing is framed behind it; with room all goes on, each word in its place."""
     engine = Engine()
-    engine.begin()
-    refusals = [OSError(28, "No space left on device")] * 3
-    real = os.posix_fallocate
-
-    def refuse_at_first(*args: int) -> None:
-        if refusals:
-            raise refusals.pop()
-        real(*args)
-
-    engine.splitter.log._room = engine.splitter.log.nbytes
-    monkeypatch.setattr(os, "posix_fallocate", refuse_at_first)
-    engine.end()
-
-    assert engine.events()[-1].kind == END
-    said = [m["text"] for m in engine.told() if m["op"] == "log_full"]
+    start = engine.begin(**FILES)
+    _fill_log(engine, monkeypatch, RESERVE_BYTES)
+    engine.feed(counter(0, 120))
+    engine.split()
+    assert engine.ring.framed == start + 400
+    assert engine.claim().cursor == start + 400
+    said = _said(engine)
     assert len(said) == 1
     assert "No space left on device" in said[0]
+
+    monkeypatch.undo()
+    engine.split()
+    assert engine.ring.framed == start + 960
+    engine.end()
+    seen = engine.events()
+    assert [event.position - start for event in seen if event.kind == MARK] == [400, 800]
+    assert (seen[-1].kind, seen[-1].data["words"]) == (END, 120)
+    engine.close()
+
+
+def test_recording_ends_with_all_that_came_while_the_log_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine()
+    engine.begin(**FILES)
+    _fill_log(engine, monkeypatch, RESERVE_BYTES)
+    engine.feed(counter(0, 120))
+    engine.split()
+    engine.end()
+
+    end = engine.events()[-1]
+    assert (end.kind, end.data["words"], end.data["words_lost"]) == (END, 120, 0)
+    engine.close()
+
+
+def test_recording_of_a_given_length_ends_while_the_log_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine()
+    engine.begin(max_words=100)
+    _fill_log(engine, monkeypatch, RESERVE_BYTES)
+    engine.feed(counter(0, 120))
+    engine.split()
+
+    end = engine.events()[-1]
+    assert (end.kind, end.data["words"], end.data["why"]) == (END, 100, "cut")
+    engine.close()
+
+
+def test_end_without_room_for_its_files_makes_one_gap_of_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine()
+    engine.begin(**FILES)
+    _fill_log(engine, monkeypatch, STEP_BYTES - 1)
+    engine.feed(counter(0, 120))
+    engine.end()
+
+    gap, end = engine.events()[-2:]
+    assert (gap.kind, gap.data["after_word"], gap.data["words"]) == (GAP, 50, 70)
+    assert (end.kind, end.data["words"], end.data["words_lost"]) == (END, 50, 70)
+    engine.close()
+
+
+def test_header_without_room_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    header = build_header(["teststream", "x" * 400_000], None)
+    engine = Engine()
+    engine.begin(header="yes")
+    _fill_log(engine, monkeypatch, RESERVE_BYTES + 2 * STEP_BYTES)
+    engine.feed(header + counter(0, 100))
+    engine.split()
+    assert not [event for event in engine.events() if event.kind == HEADER]
+    assert len(_said(engine)) == 1
+
+    monkeypatch.undo()
+    engine.end()
+    seen = engine.events()
+    assert [event.payload for event in seen if event.kind == HEADER] == [header]
+    assert seen[-1].data["words"] == 100
     engine.close()

@@ -17,6 +17,7 @@ class SplitLoop:
     can_wait: bool
     keep_from: int
     quiet_limit: bool
+    hold: bool
     clock_start: int
     clock_lost: int
     clock_ns_per_byte: float

@@ -72,6 +72,7 @@ cdef class SplitLoop:
     cdef public bint can_wait
     cdef public uint64_t keep_from      # memory from here on is still needed by the caller
     cdef public bint quiet_limit        # bytes beyond the limit are nobody's: do not report them
+    cdef public bint hold               # the event log has no room for what DROPS, LIMIT, ALIGN ask for: `framed` waits there
     cdef uint32_t commands
     cdef uint64_t seen_recording
     cdef uint32_t seen_state
@@ -146,7 +147,7 @@ cdef class SplitLoop:
             fc_publish_framed(c, top)
             if top >= self.look_at:
                 why |= self._look(top)
-        return why
+        return why & R_RECORDING if self.hold else why
 
     cdef int _look(self, uint64_t top) noexcept nogil:
         """Look at the runs that are due below ``top``. Memory from `tail` on stays: this process moves it."""

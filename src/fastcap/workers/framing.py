@@ -177,6 +177,14 @@ class Framing:
         self.header_known = True
         return True
 
+    def put_off_header(self, *, final: bool) -> bool:
+        """Look again later at a header that the event log has no room for; at the end, true: it is taken for data."""
+        wanted = self.header_bytes
+        if final:
+            return self._no_header("too large", f"header of {wanted} bytes has no room: /dev/shm is full")
+        self.header_known, self.header_bytes, self._wanted_bytes = False, 0, wanted
+        return False
+
     def _no_header(self, known_by: str, error: str | None) -> bool:
         self.header_known = True
         self.header_bytes = self._wanted_bytes = 0

@@ -49,6 +49,7 @@ class Splitter:
         self.announced: dict[int, Message] = {}
         self.now: Framing | None = None
         self._sampled_ns = 0
+        self._header_bytes = 0  # of a header that is to be said next
         self._begins: list[tuple[int, int]] = []  # recordings, and where their events begin in the log
         self._catch_up()
 
@@ -153,10 +154,14 @@ class Splitter:
         prefix = self.ring.bytes_at(now.start, min(have, LOOK_BYTES))
         if not now.look_for_header(prefix, final=final, have=have, most=self.ring.capacity // 2):
             return
+        self._header_bytes = now.header_bytes
+        if not self.log.has_room(now.header_bytes) and not now.put_off_header(final=final):
+            return
         raw = self.ring.bytes_at(now.start, now.header_bytes)
         if raw:
             now.parse(raw)
         self.emit(events.HEADER, now.start, raw)
+        self._header_bytes = 0
         self._tell_header(now)
         self.slips.begin(now, [])
 
@@ -177,7 +182,7 @@ class Splitter:
     def on_drops(self, *, final: bool = False) -> None:
         """Make closed drop entries events; at the end of the stream the open one, too."""
         made = self.ring.reader_state()["drops"]
-        while (n := self.loop.drops_done_count) < made:
+        while (n := self.loop.drops_done_count) < made and (self.now is None or self.log.has_room()):
             head = self.ring.head  # before the entry: what is closed by then grows no more
             position, dropped, _, at_ns = self.ring.drop(n)
             if position >= head and not final:
@@ -213,6 +218,7 @@ class Splitter:
     def _reader_ended(self, state: dict[str, int]) -> None:
         self.on_commands()  # whether it is to end with a whole word was said before
         if self.now is not None and state["recording"] == self.now.recording:
+            self.log.ending = True
             self._drain_to(self.now, state["end"])
         if self.now is None:
             self.on_drops(final=True)
@@ -224,6 +230,9 @@ class Splitter:
             self._aim()
         end = now.end_of(end)
         while self.now is now:
+            if not self.log.has_room():
+                self._end_without_room(now, end)
+                return
             self.on_drops(final=True)
             if self.now is not now:
                 return
@@ -235,6 +244,17 @@ class Splitter:
                 self._end("cut" if framed == now.cut else "end")
             else:
                 self.on_limit()
+
+    def _end_without_room(self, now: Framing, end: int) -> None:
+        """End a recording where its last gaps and files have no room in the event log: the rest is one gap."""
+        framed, made = self.ring.framed, self.ring.reader_state()["drops"]
+        drops = [self.ring.drop(n) for n in range(self.loop.drops_done_count, made)]
+        dropped = sum(nbytes for _, nbytes, recording, _ in drops if recording == now.recording)
+        if rest := end - framed + dropped:
+            gap = now.take_gap(framed, rest)
+            self.emit(events.GAP, framed, {**gap, "drop": made - 1, "dropped_ns": now_ns()})
+        self.loop.drops_done(made)
+        self._end("end")
 
     def _next_drop(self, end: int) -> int:
         """Return the position of the first drop that is no event yet: framed must stop there."""
@@ -326,24 +346,39 @@ class Splitter:
         """Serve until the supervisor closes the socket."""
         self.on_commands()
         while True:
-            why = self.loop.run(TICK_NS)
-            if why & (_split.COMMAND | _split.TICK):
-                self.on_commands()
-            if why & _split.SLOTS:
-                self.loop.serve_slots()
-            if why & _split.ALIGN:
-                self.on_suspicion()
-            if why & _split.DROPS:
-                self.on_drops()
-            if why & _split.RECORDING:
-                self.on_recording()
-            if why & _split.LIMIT:
-                self.on_limit()
-            if why & _split.TICK:
+            self._answer(self.loop.run(TICK_NS))
+
+    def _has_room(self) -> bool:
+        """Tell whether the event log has room for the next step; where an end is in sight its reserve is used."""
+        self.log.ending = False
+        if self.log.has_room(self._header_bytes):
+            return True
+        now = self.now
+        self.log.ending = now is not None and now.header_known and self.ring.head >= now.cut
+        return self.log.ending and self.log.has_room()
+
+    def _answer(self, why: int) -> None:
+        if why & (_split.COMMAND | _split.TICK):
+            self.on_commands()
+        if why & _split.SLOTS:
+            self.loop.serve_slots()
+        self.loop.hold = not self._has_room()
+        if self.loop.hold:
+            why &= ~(_split.ALIGN | _split.DROPS | _split.LIMIT)
+        if why & _split.ALIGN:
+            self.on_suspicion()
+        if why & _split.DROPS:
+            self.on_drops()
+        if why & _split.RECORDING:
+            self.on_recording()
+        if why & _split.LIMIT:
+            self.on_limit()
+        if why & _split.TICK:
+            if not self.loop.hold:
                 self._cut_while_dropping()
-                self._sample()
-                self.channel.flush()
-                self.on_recording()
+            self._sample()
+            self.channel.flush()
+            self.on_recording()
 
 
 def main() -> None:
