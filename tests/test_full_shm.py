@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from harness import Engine, counter
@@ -35,18 +36,61 @@ print(json.dumps({"said": said, "complete": [r["complete"] for r in reports], "w
 """
 
 
-@pytest.mark.root
-def test_ring_that_cannot_grow_goes_on_with_what_it_has(tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text(SCRIPT)
-    mount = 'mount -t tmpfs -o size=100m,mode=1777 tmpfs /dev/shm && exec "$@"'
-    command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path)]
+def _run_in_small_shm(folder: Path, script: str, size: str) -> Any:
+    """Run a script with a `/dev/shm` of its own; return the JSON that it prints."""
+    (folder / "script.py").write_text(script)
+    mount = f'mount -t tmpfs -o size={size},mode=1777 tmpfs /dev/shm && exec "$@"'
+    command = [sys.executable, str(folder / "script.py"), str(folder)]
     paths = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1]), *sys.path])
     done = subprocess.run(
         ["unshare", "-m", "sh", "-c", mount, "sh", *command], capture_output=True, text=True, check=False,
         timeout=120, env={**os.environ, "PYTHONPATH": paths},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+HEADERS = """
+import json, os, sys
+from fastcap.stream import build_header
+import fastcap as fc
+
+folder, words = sys.argv[1], b"".join(k.to_bytes(8, "little") for k in range(100_000))
+header = build_header(["teststream", "-l", "-b", "x" * 500_000], None)
+with open(folder + "/stream", "wb") as file:
+    file.write(header + words)
+reports = []
+with fc.open(["cat", folder + "/stream"], ring="8MiB") as board:
+    for n in range(8):
+        cap = board.record(None, f"{folder}/{n}.bin", on_full="drop")
+        with open(cap.path, "rb") as file:
+            assert file.read() == header + words
+        reports.append((cap.report["complete"], cap.report["header"]["error"], cap.report["accounting"]["lost_bytes"]))
+        if n == 0:
+            left = os.statvfs("/dev/shm")
+            with open("/dev/shm/somebody-else", "wb") as file:
+                os.posix_fallocate(file.fileno(), 0, left.f_bavail * left.f_bsize)
+    os.unlink("/dev/shm/somebody-else")
+    reports.append((board.record(None, folder + "/last.bin").report["complete"], None, 0))
+print(json.dumps(reports))
+"""
+
+
+@pytest.mark.root
+def test_session_goes_on_while_headers_have_no_room_in_the_log(tmp_path: Path) -> None:
+    """Every byte of every recording is kept; what could not be told of the words is said."""
+    reports = _run_in_small_shm(tmp_path, HEADERS, "14m")
+
+    untold = [error for complete, error, _ in reports if not complete]
+    assert untold
+    assert all("/dev/shm is full" in error for error in untold)
+    assert not any(lost for _, _, lost in reports)
+    assert reports[-1][0]
+
+
+@pytest.mark.root
+def test_ring_that_cannot_grow_goes_on_with_what_it_has(tmp_path: Path) -> None:
+    found = _run_in_small_shm(tmp_path, SCRIPT, "100m")
     assert found["words"] == [200_000] * 3
     assert found["complete"] == [True] * 3
     assert any("No space left on device" in text for text in found["said"]), found
