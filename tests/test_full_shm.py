@@ -96,6 +96,55 @@ def test_ring_that_cannot_grow_goes_on_with_what_it_has(tmp_path: Path) -> None:
     assert any("No space left on device" in text for text in found["said"]), found
 
 
+GROWS = """
+import json, os, sys, threading
+from engine import WAIT_S, assert_exact, assert_law, counting, hold_writer_until_words_are_dropped, recording
+from support import wait_until
+
+other = os.open("/dev/shm/somebody-else", os.O_CREAT | os.O_RDWR)
+
+def used():
+    there = os.statvfs("/dev/shm")
+    return (there.f_blocks - there.f_bfree) * there.f_bsize
+
+def take_the_rest():
+    wait_until(lambda: used() > 64 << 20, WAIT_S, "a ring that grows")
+    step = 4 << 20
+    while step >= 4096:
+        try:
+            os.posix_fallocate(other, os.fstat(other).st_size, step)
+        except OSError:
+            step //= 4
+
+taker = threading.Thread(target=take_the_rest)
+taker.start()
+with recording(counting(), sys.argv[1] + "/run.bin", ring="400MiB", on_full="drop") as (finish, board):
+    taker.join()
+    hold_writer_until_words_are_dropped(board)
+    said = board.session.recordings[1].warnings
+    os.ftruncate(other, 0)
+    hold_writer_until_words_are_dropped(board)
+    board.stop()
+    report = finish().report
+assert_law(report)
+assert_exact(report)
+print(json.dumps({"said": said, "ledger": report["ledger"], "high_water": report["ring"]["high_water_bytes"]}))
+"""
+
+
+@pytest.mark.root
+def test_ring_whose_memory_somebody_took_while_it_grew_uses_what_it_has(tmp_path: Path) -> None:
+    """What it cannot hold is counted; once there is room it grows on."""
+    found = _run_in_small_shm(tmp_path, GROWS, "500m")
+
+    lacks = [text for text in found["said"] if "cannot allocate" in text]
+    used = int(lacks[-1].split("until then ")[1].split()[0])
+    assert 32 << 20 <= used < 400 << 20
+    assert found["high_water"] > used
+    assert [entry["certainty"] for entry in found["ledger"]] == ["exact"] * len(found["ledger"])
+    assert found["ledger"][0]["after_word"] * 8 >= used - (1 << 20)
+
+
 def test_event_log_has_its_room_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
     """Thousands of gaps are written, and the end, while nothing more can be allocated."""
 
