@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +27,8 @@ _BASE_RATES_HZ = {"l": SLOW_HZ, "h": FAST_HZ}
 _TEXTS = {"U": "device", "o": "output", "G": "gain", "F": "filter_const", "v": "verbosity"}
 _NUMBERS = {"q": "num_words", "s": "skip"}
 _MAX_NUMBER = 2**63 - 1
-_QUOTED = re.compile(r"""\\(.)|'([^']*+)'|"((?:[^"\\]|\\.)*+)\"""", re.DOTALL)
-_WORD = re.compile(rf"""(?:[^ \t\r\n'"\\]|{_QUOTED.pattern})++""", re.DOTALL)
+_QUOTED = r"""\\(.)|'([^']*+)'|"((?:[^"\\]|\\.)*+)\""""
+_BLANK = " \t\r\n"
 
 
 def word_rate_hz(base_rate_hz: int, skip: int) -> Fraction:
@@ -79,25 +78,30 @@ def split_command(text: str) -> tuple[str, ...]:
     ValueError
         A quotation does not end, or nothing follows a backslash.
     """
-    found = []
-    at, blank = 0, " \t\r\n"
+    if not any(mark in text for mark in "'\"\\"):
+        return tuple(word for word in text.translate(dict.fromkeys(map(ord, _BLANK), " ")).split(" ") if word)
+    import re
+
+    quoted = re.compile(_QUOTED, re.DOTALL)
+    plain_or_quoted = re.compile(rf"""(?:[^{_BLANK}'"\\]|{_QUOTED})++""", re.DOTALL)
+
+    def unquoted(match: re.Match[str]) -> str:
+        escaped, single, double = match.groups()
+        if double is not None:
+            return re.sub(r'\\(["\\])', r"\1", double)
+        return str(single if escaped is None else escaped)
+
+    found, at = [], 0
     while at < len(text):
-        if text[at] in blank:
+        if text[at] in _BLANK:
             at += 1
             continue
-        word = _WORD.match(text, at)
+        word = plain_or_quoted.match(text, at)
         at = word.end() if word else at
-        if word is None or text[at : at + 1].strip(blank):
+        if word is None or text[at : at + 1].strip(_BLANK):
             raise ValueError("a quotation has no end, or nothing follows a backslash")
-        found.append(_QUOTED.sub(_unquoted, word[0]))
+        found.append(quoted.sub(unquoted, word[0]))
     return tuple(found)
-
-
-def _unquoted(quoted: re.Match[str]) -> str:
-    escaped, single, double = quoted.groups()
-    if double is not None:
-        return re.sub(r'\\(["\\])', r"\1", double)
-    return str(single if escaped is None else escaped)
 
 
 def parse_board_argv(argv: Sequence[str]) -> BoardFlags:
