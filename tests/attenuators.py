@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from device_checks import QUICK, Pair
+from device_checks import PATIENT, QUICK, Pair
 
 from fastcap.devices.voa import VOA
 from fastcap.sim.voa import Attenuator
@@ -22,12 +22,13 @@ def attenuator() -> Iterator[Callable[..., Pair]]:
             driver = {
                 key: options.pop(key)
                 for key in list(options)
-                if key in ("calibration", "log", "identity", "timeout_s", "latest_s")
+                if key in ("calibration", "log", "identity", "timeout_s")
             }
             if "says" in options:
                 options["identity"] = options.pop("says")
             emulator = stack.enter_context(Attenuator(**options))
-            voa = VOA(emulator.path, at_exit=at_exit, **{**QUICK, **driver})
+            usual = QUICK if "hostility" in options else PATIENT
+            voa = VOA(emulator.path, at_exit=at_exit, **{**usual, **driver})
             stack.callback(voa.close)
             return emulator, voa
 

@@ -113,9 +113,9 @@ def test_a_destination_slower_than_the_offer_does_not_fit_and_no_ring_is_named(
 
     (asked,) = [fit for fit in found.fits if fit.measured]
     assert not asked.fits
-    assert asked.headroom == pytest.approx(taken / (16 * MB), rel=0.1)
+    assert asked.headroom == pytest.approx(taken / (16 * MB), rel=0.2)
     most = max(fit.rate_bytes_per_s for fit in found.fits if fit.fits)
-    assert most == pytest.approx(taken / 1.1, rel=0.1)
+    assert most == pytest.approx(taken / 1.1, rel=0.2)
     assert found.ring_recommended_bytes is None
     assert "and growing: less was taken than was offered" in str(found)
 

@@ -10,8 +10,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from engine import assert_whole, counting
-from support import wait_until
+from engine import assert_whole, counting, recording, workers
+from support import children_of, wait_until
 
 import fastcap as fc
 
@@ -94,3 +94,24 @@ def test_reader_that_comes_up_last_has_only_the_source_counted(
         recorder.join(60)
 
     assert_whole(box[0], 100_000)
+
+
+def begun_s(pid: int) -> float:
+    """Return when a process began, in seconds since the machine's start."""
+    after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(after_name[19]) / os.sysconf("SC_CLK_TCK")
+
+
+def test_reader_s_spare_is_begun_with_the_source_and_others_later(tmp_path: Path) -> None:
+    with recording(counting(rate="1MHz"), tmp_path) as (finish, board):
+        readers, writers = (
+            wait_until(lambda role=role: len(workers(role)) == 2 and workers(role), 20, f"a spare {role}")
+            for role in ("reader", "nas_writer")
+        )
+        (source,) = [pid for pid in children_of(os.getpid(), "fastcap.sim.board") if pid not in readers]
+        spare_s, writer_s, source_s = (max(map(begun_s, pids)) for pids in (readers, writers, [source]))
+        assert board.session is not None
+        board.session.finish(1)
+        assert_whole(cap := finish(), cap.report["words"], cut=True)
+
+    assert spare_s - source_s < writer_s - spare_s

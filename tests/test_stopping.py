@@ -11,6 +11,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -270,7 +271,8 @@ def test_script_that_dies_is_finished_though_its_child_lives(
         assert any(is_running(p) for p in children)
     finally:
         for pid in children:
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     (path,) = tmp_path.glob("*.bin")
     report = json.loads(path.with_suffix(".sigmf-meta").read_text())["global"]["fastcap:report"]

@@ -182,7 +182,7 @@ def test_live_blocks_begin_where_the_words_do(tmp_path: Path) -> None:
 
 def test_whole_words_are_dropped_though_they_begin_at_odd_bytes(tmp_path: Path) -> None:
     words = 6_000_000
-    source = counting(words, preamble="odd", chunk="random:7")
+    source = counting(words, rate="2MHz", preamble="odd", chunk="random:7")
     with recording(source, tmp_path, ring="8MiB") as (finish, board):
         hold_writer_until_words_are_dropped(board)
         report = finish().report

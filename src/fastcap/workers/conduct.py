@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 ALLOCATING_S = 0.005  # between looks at how much of the ring is ready
 CHECK_S = 0.25  # a destination that has not answered by then is stalled: the source starts meanwhile
 TERM_S = 2.0  # from SIGTERM to SIGKILL for a source that is to end
-WARM_S = 0.3  # warm workers are started when the recording under way has settled
+WARM_S = 0.3  # other warm workers than the reader's are started when the recording under way has settled
 LOOK_S = 5.0
 SLOTS_S = 0.05  # between looks for free consumer slots
 SLOTS_KEPT = 4  # a recording begins if so many are free: its writer, its analysis, and two for the user
@@ -251,6 +251,7 @@ class Conductor:
                 "notices": self.s.notices + self.refused,
             }
         )
+        self.replacer.warm_spare()  # while the source starts: nothing else bears a reader's death
 
     def _watch_source(self, r: Recording, source: Source) -> None:
         def drain() -> None:
