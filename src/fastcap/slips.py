@@ -150,15 +150,19 @@ def find_slips(read: Read, words: int, *, places: int = PLACES, hints: Iterable[
 
 
 def _edge(read: Read, last: int, *, at_start: bool) -> list[tuple[int, int]]:
-    """Return the place next to one end of the data where the alignment is known, and that; none if it is far."""
-    outermost = 0 if at_start else last + GROUP_WORDS - FEW_WORDS
-    if (seen := agreed(alignments(read(outermost, outermost + FEW_WORDS)))) is not None:
-        return [(0 if at_start else last, seen)]
+    """Return the place next to one end of the data where the alignment is known, and that; none if it is far.
+
+    Where a few runs tell nothing at all, no more are looked at: data may be dark, or zeros, for long.
+    """
     off = 0
     while off < last // PLACES:
         at = off if at_start else last - off
-        runs = bytes(run for run in alignments(read(at, at + GROUP_WORDS)) if run != _UNKNOWN)
-        seen = agreed(runs[:ENOUGH] if at_start else runs[-ENOUGH:])
+        outermost = at if at_start else at + GROUP_WORDS - FEW_WORDS
+        few = alignments(read(outermost, outermost + FEW_WORDS))
+        seen = agreed(few)
+        if seen is None and any(run != _UNKNOWN for run in few):
+            runs = bytes(run for run in alignments(read(at, at + GROUP_WORDS)) if run != _UNKNOWN)
+            seen = agreed(runs[:ENOUGH] if at_start else runs[-ENOUGH:])
         if seen is not None:
             return [(at, seen)]
         off = 2 * off + GROUP_WORDS
