@@ -181,3 +181,29 @@ def test_the_ring_holds_what_the_digest_has_not_come_to(
     wait_until(lambda: slot.cursor == end, 20, "all is digested")
     writer.abandon()
     assert (tmp_path / "run.bin.part").read_bytes() == STREAM
+
+
+@pytest.mark.parametrize("most", [2, 4, 6])
+def test_running_checksums_that_are_too_many_are_of_blocks_twice_as_large(
+    monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr("fastcap.workers.digest.MOST_BLOCKS", most)
+    digest, data = Digest("sha256", 0, Rows), counter(0, 100)
+    digest.block_bytes = 16
+    for at in range(0, len(data), 24):
+        digest.add(data[at : at + 24])
+
+    ends = range(digest.block_bytes, len(data) + 1, digest.block_bytes)
+    assert digest.block_bytes > 16
+    assert most // 2 <= len(digest.blocks) < most
+    assert digest.blocks == [hashlib.sha256(data[:end]).hexdigest()[:16] for end in ends]
+
+
+def test_bytes_that_were_taken_in_already_are_not_taken_again(stream: tuple[Slot, int]) -> None:
+    slot, start = stream
+    digest = Digest("sha256", start, Rows)
+    digest.take(slot, start, 4096)
+    digest.take(slot, start + 2048, 4096)  # written again, from what was durable
+
+    assert digest.done == start + 6144
+    assert digest.checksum == hashlib.sha256(STREAM[:6144]).hexdigest()

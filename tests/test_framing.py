@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from fastcap.events import GAP, HEADER, MARK, Event
 from fastcap.workers.framing import FOREVER, Framing
+from fastcap.workers.marks import Windows
 
 START = 3 * 4096
 HEADER_TEXT = (
@@ -258,3 +259,50 @@ def test_a_word_that_is_looked_back_at_does_not_count_later_drops() -> None:
 
     behind = [framing.source_word_behind(START + at) for at in (792, 800, 1592, 1600, 2400)]
     assert behind == [99, 110, 209, 230, 330]
+
+
+def test_no_file_begins_at_the_cut() -> None:
+    now = framing(max_words=10, rate=[1, 1], split_seconds=[5, 1])
+
+    assert now.mark_due(START + 40)
+    now.take_mark(START + 40)
+    assert not now.mark_due(START + 80)
+
+
+def test_odd_bytes_of_a_gap_that_reaches_the_cut_are_discarded() -> None:
+    now = framing(max_words=10)
+
+    assert now.take_gap(START + 8, 8 * 3 + 5) == {"after_word": 1, "words": 3, "odd_bytes": 5}
+    assert now.take_gap(START + 16, 8 * 5 + 3) == {"after_word": 5, "words": 5, "odd_bytes": 0}
+    assert (now.lost_words, now.odd_lost) == (8, 5)
+
+
+@pytest.mark.parametrize(
+    ("rate", "seconds", "words"), [([10_000_000, 7], [1, 1000], 1428), ([2_000_000, 1], [1, 3], 666_666)]
+)
+def test_a_length_in_seconds_holds_the_words_that_are_whole_by_then(
+    rate: list[int], seconds: list[int], words: int
+) -> None:
+    now = framing(rate=rate, max_seconds=seconds, split_seconds=seconds)
+
+    assert (now.max_words, now.split_words) == (words, words)
+    assert framing(rate=[1, 1], split_seconds=[1, 3]).split_words == 1
+
+
+def test_a_successor_knows_a_gap_s_odd_bytes_and_the_file_that_begins_behind_it() -> None:
+    first, second = (framing(rate=[1, 1], split_seconds=[5, 1]) for _ in range(2))
+    gap = first.take_gap(START + 24, 8 * 4 + 2)  # word 5, with which a file would begin, is lost
+    second.restore([Event(HEADER, START, 1, 0, b""), Event(GAP, START + 24, 1, 0, _json({**gap, "drop": 0}))])
+
+    assert first.limit == second.limit == START + 24
+    assert first.odd_lost == second.odd_lost == 2
+
+
+def test_a_window_holds_whole_words_wherever_it_is_asked_for() -> None:
+    now = framing(windows=[])
+    assert isinstance(now.marks, Windows)
+    now.marks.ask({"name": "point", "position": START + 13, "words": 4}, START)
+
+    assert now.limit == START + 16
+    assert now.take_mark(START + 16) == {"first_word": 2, "name": "point", "until": 6}
+    assert now.limit == START + 48

@@ -123,6 +123,9 @@ with recording(counting(), sys.argv[1] + "/run.bin", ring="400MiB", on_full="dro
     hold_writer_until_words_are_dropped(board)
     said = board.session.recordings[1].warnings
     os.ftruncate(other, 0)
+    ring = board.session.attach()
+    wait_until(lambda: ring.room == ring.capacity, WAIT_S, "that it grows on")
+    ring.close()
     hold_writer_until_words_are_dropped(board)
     board.stop()
     report = finish().report

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 from typing import Any
 
 from made_files import ledger_entry, make_report
 
+from fastcap.events import GAP, SLIP, Event
 from fastcap.report import build
 from fastcap.verdict import judge
 from fastcap.workers.recording import Recording
@@ -30,6 +32,46 @@ def test_unknown_loss_stands_in_the_file_in_which_it_was():
 
     assert first["ledger"] == third["ledger"] == []
     assert [e["after_word"] for e in second["ledger"]] == [500]
+
+
+def test_file_lasts_as_long_as_its_words_those_that_were_lost_among_them():
+    r = _recording()
+    lost = {"after_word": 1500, "words": 300, "odd_bytes": 0, "dropped_ns": 0}
+    r.gaps = [Event(GAP, 4096 + 8 * 1500, 1, 0, json.dumps(lost).encode())]
+
+    first, second, _ = (build(r, _segment(i)) for i in range(3))
+
+    assert (first["duration_s"], first["words_lost"]) == (0.0005, 0)
+    assert (second["duration_s"], second["words_lost"]) == (0.00065, 300)
+    assert second["ledger"][0]["after_word"] == 500
+
+
+def test_bytes_behind_the_last_whole_word_are_told_with_their_file():
+    file = build(_recording(), {**_segment(2), "bytes": 8003})
+
+    assert (file["words"], file["odd_bytes"], file["complete"]) == (1000, 3, False)
+
+
+def test_what_the_board_lost_in_all_is_told_with_the_last_file_alone():
+    r = _recording()
+    whole = {"board": {"estimated_words_lost": 7, "detectable_words": 5}, "clock": {}}
+    r.clock_report = lambda: whole
+
+    files = [build(r, _segment(i)) for i in range(3)]
+
+    assert [file["board"]["estimated_words_lost"] for file in files] == [None, None, 7]
+
+
+def test_slip_stands_in_its_file_and_is_told_of_in_those_behind_it():
+    r = _recording()
+    place = {"after_word": 1500, "low": 1490, "high": 1510, "bytes": 3, "new": 5}
+    r.slips = [Event(SLIP, 0, 1, 0, json.dumps(place).encode())]
+
+    first, second, third = (build(r, _segment(i))["ledger"] for i in range(3))
+
+    assert first == []
+    assert [(e["after_word"], e["within_words"], e["bytes"]) for e in second] == [(500, [490, 510], 3)]
+    assert [(e["after_word"], e["carried"], e["bytes"]) for e in third] == [(0, True, 3)]
 
 
 def test_unknown_loss_is_placed_behind_header_and_drops():
