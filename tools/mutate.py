@@ -33,9 +33,21 @@ from tools.isolation import in_namespaces
 
 ROOT = Path(__file__).resolve().parents[1]
 LIST = ROOT / "tools" / "mutants.toml"
-COPIED = ("src", "tests", "tools", "bench", "docs", "examples", "pyproject.toml", "setup.py", "README.md")
+COPIED = (
+    "src",
+    "tests",
+    "tools",
+    "bench",
+    "docs",
+    "examples",
+    "pyproject.toml",
+    "setup.py",
+    "README.md",
+    "build",
+)
 COMPILED = (".pyx", ".pxd", ".h")
 TIMEOUT_S = 300.0
+_NOT_RUN = (3, 4, 5)  # pytest's internal error, wrong usage, no test
 
 
 @dataclass(frozen=True)
@@ -113,9 +125,12 @@ class Bench:
         self.folder = folder
         for name in COPIED:
             source = ROOT / name
-            copy = shutil.copytree if source.is_dir() else shutil.copy2
-            copy(source, folder / name)
-        self.build()  # what is built already, and up to date, stays
+            if source.is_dir():
+                shutil.copytree(source, folder / name)
+            elif source.exists():  # nothing may be built yet
+                shutil.copy2(source, folder / name)
+        if broken := self.build():  # what is built already, and up to date, stays
+            raise RuntimeError(f"the extensions cannot be built: {broken[-2000:]}")
 
     def _run(self, argv: list[str], timeout_s: float) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "PYTHONPATH": str(self.folder / "src")}
@@ -126,8 +141,21 @@ class Bench:
 
     def build(self) -> str:
         """Build the extensions that are out of date; return what the compiler said if it failed."""
-        done = self._run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], TIMEOUT_S)
+        argv = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
+        try:
+            done = self._run(argv, TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            return f"not built within {TIMEOUT_S:g} s"
         return done.stderr if done.returncode else ""
+
+    def _built(self) -> dict[Path, tuple[bytes, os.stat_result]]:
+        """Return what was made of the sources, and when."""
+        made = [
+            *self.folder.glob("src/**/*.so"),
+            *self.folder.glob("src/**/*.c"),
+            *self.folder.glob("build/**/*"),
+        ]
+        return {path: (path.read_bytes(), path.stat()) for path in made if path.is_file()}
 
     def test(self, tests: tuple[str, ...]) -> tuple[str, str]:
         """Run tests; return a verdict, and the first test that failed."""
@@ -136,27 +164,28 @@ class Bench:
             done = self._run(in_namespaces(argv), TIMEOUT_S)
         except subprocess.TimeoutExpired:
             return "killed (timeout)", ", ".join(tests)
-        if done.returncode not in (0, 1):
+        if done.returncode in _NOT_RUN:
             raise RuntimeError(f"pytest {' '.join(tests)} did not run: {(done.stdout + done.stderr)[-2000:]}")
         if done.returncode == 0:
             return "survived", ""
         failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED ", "ERROR "))]
-        return "killed", failed[0].split(" - ")[0].split(" ", 1)[1] if failed else ""
+        status = f"status {done.returncode} of pytest"  # it may not even be imported, or end the interpreter
+        return "killed", failed[0].split(" - ")[0].split(" ", 1)[1] if failed else status
 
     def attempt(self, mutant: Mutant) -> Outcome:
         """Make the mistake, run its tests, and take it back."""
         begun = time.monotonic()
         path = self.folder / mutant.file
-        before = path.read_text()
         compiled = path.suffix in COMPILED
-        path.write_text(mutant.edited(before))
+        before = {path: (path.read_bytes(), path.stat())} | (self._built() if compiled else {})
+        path.write_text(mutant.edited(path.read_text()))
         try:
             broken = self.build() if compiled else ""
             verdict, by = ("does not compile", broken[-500:]) if broken else self.test(mutant.tests)
         finally:
-            path.write_text(before)
-            if compiled:
-                self.build()
+            for changed, (content, status) in before.items():
+                changed.write_bytes(content)
+                os.utime(changed, ns=(status.st_atime_ns, status.st_mtime_ns))
         return Outcome(mutant, verdict, by, time.monotonic() - begun)
 
 
@@ -192,6 +221,7 @@ def attempt_all(mutants: list[Mutant], jobs: int) -> list[Outcome]:
         for thread in threads:
             thread.join()
     if failures:
+        print(table(outcomes))
         raise failures[0]
     return sorted(outcomes, key=lambda o: mutants.index(o.mutant))
 
@@ -218,9 +248,8 @@ def table(outcomes: list[Outcome]) -> str:
     for o in outcomes:
         rows.append(f"| {o.mutant.name} | {o.mutant.file} | {o.verdict} | {o.by or o.mutant.survives} |")
     killed = sum(o.verdict.startswith("killed") for o in outcomes)
-    return "\n".join(
-        [*rows, "", f"{killed} of {len(outcomes)} killed ({100 * killed / len(outcomes):.0f} %)"]
-    )
+    share = 100 * killed / len(outcomes) if outcomes else 0.0
+    return "\n".join([*rows, "", f"{killed} of {len(outcomes)} killed ({share:.0f} %)"])
 
 
 def main() -> int:
