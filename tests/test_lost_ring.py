@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_runs import COUNTER, NOTES, CommandLine, counted
+from harness import make_ring
 from support import assert_counter_file, wait_until
+
+from fastcap.workers import argv_of
 
 pytest_plugins = ["command_line"]
 
@@ -42,6 +46,24 @@ def test_truncated_ring_ends_the_capture_with_an_error_and_keeps_the_part(
     assert assert_counter_file(part, odd_bytes=part.stat().st_size % 8) == []
     assert not (tmp_path / "run.bin").exists()
     wait_until(lambda: not cli.processes(), 10, "the end of all processes")
+
+
+@pytest.mark.parametrize("role", ["reader", "splitter", "nas_writer", "analysis", "tee_out"])
+@pytest.mark.parametrize("truncated", [0, 1])
+def test_worker_that_starts_when_the_ring_is_truncated_leaves_the_word_to_the_supervisor(
+    role: str, truncated: int
+) -> None:
+    ring = make_ring()
+    ours, theirs = socket.socketpair()
+    fds = [theirs.fileno(), ring.control_fd, ring.data_fd, ring.events_fd]
+    os.truncate(fds[1 + truncated], 0)
+    with ours, theirs:
+        ended = subprocess.run(
+            argv_of(f"fastcap.workers.{role}", *map(str, fds)),
+            pass_fds=fds, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    assert (ended.stdout, ended.stderr, ended.returncode) == ("", "", 1)
 
 
 HOLDER = """

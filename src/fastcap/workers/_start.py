@@ -10,6 +10,7 @@ import os
 import sys
 
 from fastcap._ring import Ring
+from fastcap.errors import RingError
 from fastcap.wire import Channel, Closed
 
 TYPE_CHECKING = False
@@ -21,9 +22,13 @@ def attach(*, writable: bool = False) -> tuple[Channel, Ring]:
     """Return the channel to the supervisor and the ring of this worker.
 
     Terminal signals are the controller's to answer: the supervisor ignores them, and so do those it starts.
+    Where somebody has truncated the ring's files, the process ends without a word: the supervisor says so.
     """
     control, *ring = (int(a) for a in sys.argv[1:5])
-    return Channel.from_fd(control, quick=True), Ring.attach(*ring, writable=writable)
+    try:
+        return Channel.from_fd(control, quick=True), Ring.attach(*ring, writable=writable)
+    except RingError:
+        os._exit(1)
 
 
 def give_way(can_wait: bool) -> None:
