@@ -126,10 +126,14 @@ def stopped(role: str) -> Iterator[None]:
 
 
 def hold_writer_until_words_are_dropped(board: fc.Board) -> None:
-    """Stop the NAS writer until the ring is full and words, more than before, are dropped; then let it go on."""
-    before = progress(board).get("dropped_bytes") or 0
+    """Stop the NAS writer until the ring is full, anew, and words are dropped; then let it go on."""
+    assert board.session is not None
+    ring = board.session.attach()  # progress lags behind by a quarter of a second
+    wait_until(lambda: not ring.reader_state()["dropping"], WAIT_S, "words that are kept")
+    before = ring.reader_state()["dropped_bytes"]
     with stopped("nas_writer"):
-        wait_until(lambda: (progress(board).get("dropped_bytes") or 0) > before, WAIT_S, "dropped words")
+        wait_until(lambda: ring.reader_state()["dropped_bytes"] > before, WAIT_S, "dropped words")
+    ring.close()
 
 
 def begun_ns(board: fc.Board, recording: int = 1) -> int:

@@ -298,7 +298,7 @@ def test_stall_of_a_writer_that_died_stays_in_the_report(tmp_path, faultfs, in_c
         report = finish().report
 
     assert [stall["for_s"] > 0.45 for stall in report["sink"]["stalls"]] == [True]
-    assert report["sink"]["write_s"]["count"] > 3
+    assert report["sink"]["write_s"]["count"] >= 3
 
 
 @pytest.mark.root
