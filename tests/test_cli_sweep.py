@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 
@@ -54,6 +55,19 @@ def edited(place, *pairs):
         assert old in text
         text = text.replace(old, new)
     (place / "plan.toml").write_text(text)
+
+
+@pytest.mark.fuse
+def test_kept_plan_is_whole_or_kept_again(clean_cli, place, faultfs):
+    fs = faultfs()
+    edited(place, ('folder = "out"', f'folder = "{fs.mount}/out"'))
+    fs.error("write", errno.ENOSPC, path="*plan.toml*", count=None)
+    assert clean_cli("sweep", "plan.toml", cwd=place).status == 1
+    fs.clear()
+
+    assert clean_cli("sweep", "plan.toml", cwd=place).status == 0
+    assert (fs.backing / "out" / "plan.toml").read_bytes() == (place / "plan.toml").read_bytes()
+    assert "4/4 done" in clean_cli("sweep", f"{fs.mount}/out", "--resume").out
 
 
 def test_plan_is_run_resumed_extended_and_analysed_again(clean_cli, place):

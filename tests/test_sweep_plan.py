@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
@@ -153,6 +154,24 @@ def test_journal_is_for_one_program(tmp_path):
         Journal(tmp_path)
     journal.close()
     Journal(tmp_path).close()
+
+
+@pytest.mark.fuse
+def test_piece_of_an_entry_that_cannot_be_taken_back_is_cut_off_before_the_next(tmp_path, faultfs):
+    fs = faultfs()
+    journal = Journal(fs.mount)
+    journal.append("a")
+    journal.flush(10)
+    fs.error("truncate", errno.EIO, count=None)
+    fs.short_writes(10, count=1)
+    failed = fs.error("write", errno.EIO, after=1, count=1)
+    journal.append("b", key="1")
+    fs.wait_fired(failed)
+    fs.clear()
+    journal.append("c")
+    journal.close()
+
+    assert [e["event"] for e in read_journal(fs.backing)] == ["a", "b", "c"]
 
 
 @pytest.mark.fuse

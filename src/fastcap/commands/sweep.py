@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -101,7 +100,7 @@ def _plan_in(folder: str) -> str:
     if not copy.exists():
         raise click.UsageError(f"{folder} has no {COPY}: run the script that made it again, with resume=True")
     if where.exists():
-        os.chdir(where.read_text().strip())
+        os.chdir(os.fsdecode(where.read_bytes()).removesuffix("\n"))
     return str(copy)
 
 
@@ -111,9 +110,11 @@ def _keep(path: str, folder: Path, *, resume: bool, extend: bool) -> None:
     if copy.exists() and (copy.samefile(path) or not extend):
         return
     if not (folder / "plan.json").exists() or extend:
+        from fastcap.sweeping.plan import save_whole
+
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, copy)
-        (folder / WHERE).write_text(f"{os.getcwd()}\n")
+        save_whole(folder / WHERE, os.fsencode(os.getcwd()) + b"\n")
+        save_whole(copy, Path(path).read_bytes())  # last: where it is, nothing is kept again
 
 
 def _tell(results: Results, as_json: bool) -> int:

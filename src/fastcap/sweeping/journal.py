@@ -162,6 +162,8 @@ class Journal:
     def _write(self, data: bytes) -> bool:
         """Append durably; what did not get there whole is taken back."""
         try:
+            if os.fstat(self._fd).st_size != self._size:
+                os.ftruncate(self._fd, self._size)  # a piece that could not be taken back when it was written
             done = 0
             while done < len(data):
                 done += os.write(self._fd, data[done:])
