@@ -16,20 +16,37 @@ COMPILE += ["-Wno-unused-function", "-Wno-deprecated-declarations", "-Wno-sign-c
 # Results must be the same at every instruction level: nothing is fused, nothing asked of errno or traps.
 OF_ITS_OWN = {"fastcap._decode": ["-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-pthread"]}
 LINK: list[str] = []
+HEADERS = {p.name: p.read_text() for p in (HERE / "src/fastcap").glob("*.h")}
 if SANITIZE:
     COMPILE += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-g", "-O1"]
     LINK += [f"-fsanitize={SANITIZE}"]
 
 
+def headers_in(text: str) -> set[str]:
+    """Return the package's headers that a source names in quotes, and those that these include."""
+    found = {header for header in HEADERS if f'"{header}"' in text}
+    return found.union(*(headers_in(HEADERS[header]) for header in found))
+
+
+def cython_source(relative: str) -> str:
+    """Return a .pyx with the declarations that it cimports, or that are its own."""
+    text = (HERE / f"src/{relative}.pyx").read_text()
+    declared = [
+        p
+        for p in (HERE / "src").rglob("*.pxd")
+        if f"{p.stem} cimport" in text or p.stem == Path(relative).name
+    ]
+    return "\n".join([text, *(p.read_text() for p in declared)])
+
+
 def extension(name: str) -> Extension:
     """Describe the extension of one .pyx below src/fastcap."""
     relative = name.replace(".", "/")
-    headers = [str(p.relative_to(HERE)) for p in (HERE / "src/fastcap").glob("*.h")]
     return Extension(
         name,
         [f"src/{relative}.pyx"],
         include_dirs=["src/fastcap"],
-        depends=headers,
+        depends=sorted(f"src/fastcap/{header}" for header in headers_in(cython_source(relative))),
         define_macros=[("_GNU_SOURCE", "1")],
         extra_compile_args=COMPILE + OF_ITS_OWN.get(name, []),
         extra_link_args=LINK,

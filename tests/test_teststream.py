@@ -1,4 +1,5 @@
 import shlex
+import time
 from fractions import Fraction
 
 import pytest
@@ -94,3 +95,19 @@ def test_command_line_is_split_as_the_standard_library_does(text):
 def test_one_argument_may_be_as_long_as_a_header(mark):
     long = "x y" * 170_000 if mark else "x" * 510_000
     assert split_command(f"teststream {mark}{long}{mark} -b") == ("teststream", long, "-b")
+
+
+@pytest.mark.parametrize("mark", ["", "'", '"'])
+def test_eight_times_the_argument_takes_no_square_of_the_time(mark):
+    """CPU time: 8 times as much, 64 if it grows with the square."""
+
+    def least_s(length):
+        text = f"teststream {mark}{'x' * length}{mark}"
+        took = []
+        for _ in range(5):
+            before_s = time.process_time()
+            split_command(text)
+            took.append(time.process_time() - before_s)
+        return min(took)
+
+    assert least_s(480_000) < 32 * max(least_s(60_000), 1e-4)

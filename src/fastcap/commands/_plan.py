@@ -121,7 +121,7 @@ def _stall(plan: dict[str, Any]) -> str:
     survives = plan["survives_stall_s"]
     if survives is None:
         typical = survives_s(plan["ring_bytes"], plan["fsync_every_bytes"], _TYPICAL_BYTES_PER_S)
-        length = f"{format_duration(typical)} if the rate is 2 MHz (it is not known yet)"
+        length = f"{format_duration(typical)} if the rate is 2 MHz (it is not known)"
     else:
         length = format_duration(survives)
     return f"survives a stall of the destination of {length}; after that {full}"

@@ -57,7 +57,7 @@ def close_files(channel: Channel, message: Message, writer: NasWriter | None = N
 
 
 def _reach(directory: Directory, message: Message) -> None:
-    """Open the directory, or open it anew where its mount has died.
+    """Open the directory, or reopen it where its mount has died.
 
     Raises
     ------

@@ -17,8 +17,8 @@ from fastcap._signals import signal
 from fastcap.errors import FastcapError
 from fastcap.wire import Message
 from fastcap.workers.children import Source, Worker
+from fastcap.workers.dispatch import Dispatcher
 from fastcap.workers.finishing import Finishing, patience_s
-from fastcap.workers.hearing import Hearing
 from fastcap.workers.recording import DONE, FAILED, PREPARING, RUNNING, SAMPLED, Recording
 from fastcap.workers.replace import Replacer
 from fastcap.workers.timelimits import TimeLimits
@@ -64,7 +64,7 @@ class Conductor:
         self.analysts = [worker for worker in warm if worker.role == "analysis"]
         self.outputs = [worker for worker in warm if worker.role == "tee_out"]
         self.replacer = Replacer(self)
-        self.hearing = Hearing(self)
+        self.dispatcher = Dispatcher(self)
         self.windows = WindowDesk(self)
         self.turns = Turns(self)
         self.limits = TimeLimits(self)
@@ -251,7 +251,7 @@ class Conductor:
                 "notices": self.s.notices + self.refused,
             }
         )
-        self.replacer.warm_spare()  # while the source starts: nothing else bears a reader's death
+        self.replacer.warm_spare()  # while the source starts: without one a reader's death costs words
 
     def _watch_source(self, r: Recording, source: Source) -> None:
         def drain() -> None:

@@ -1,7 +1,7 @@
 """The event log as the splitter writes it: its room is there beforehand.
 
 Records are appended, then committed. Allocated is always the largest header more than is written: whoever fills
-``/dev/shm`` meanwhile stops nothing. Where there was no room for that either, the splitter holds `framed` and says so,
+``/dev/shm`` stops nothing. Where there was no room for that either, the splitter holds `framed` and says so,
 and the reader drops what the ring does not hold until then, and counts it. A reserve stays for what an end needs.
 """
 

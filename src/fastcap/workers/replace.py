@@ -125,7 +125,7 @@ class Replacer:
         state = self.c.s.ring.reader_state()
         if r.state == RUNNING and state["recording"] == r.id and state["state"] == 2:
             self._promote()  # it had ended the stream, and died before it could say so
-            self.c.hearing.on_eof(r, dead, {"op": "eof", "recording": r.id, "why": "eof", "error": None})
+            self.c.dispatcher.on_eof(r, dead, {"op": "eof", "recording": r.id, "why": "eof", "error": None})
             return
         if r.state == RUNNING:
             self._count(r, dead)
@@ -335,7 +335,7 @@ class Replacer:
         text = "its process was killed, and this kernel does not tell how much of it was written"
         self.free_slots_of(pid)
         let_go(fd)
-        self.c.hearing.output_ended(r, {"index": index, "errno": errno.EIO, "error": text})
+        self.c.dispatcher.output_ended(r, {"index": index, "errno": errno.EIO, "error": text})
 
     def output_over(self, worker: Worker) -> None:
         """Let the descriptor of a finished output go, so that its reader sees the end."""

@@ -350,7 +350,7 @@ class Sink:
             return  # nothing is cached there
 
     def reopen_if_stale(self, error: int) -> bool:
-        """After ESTALE or EBADF the descriptor may be dead: open the part file anew, if it is there and ours.
+        """After ESTALE or EBADF the descriptor may be dead: reopen the part file, if it is there and ours.
 
         Where the mount has died, in the one that is at its path by now, if that holds the file.
 

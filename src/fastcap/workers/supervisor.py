@@ -234,7 +234,7 @@ class Supervisor:
             self.ring.command()
         try:
             while (got := worker.channel.poll()) is not None:
-                self.conductor.hearing.heard(worker, got[0])
+                self.conductor.dispatcher.dispatch(worker, got[0])
         except Closed:
             self.loop.forget(worker.channel.fileno())
 

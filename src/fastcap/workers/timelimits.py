@@ -121,7 +121,7 @@ class TimeLimits:
         seconds = r.spec["split_seconds"][0] / r.spec["split_seconds"][1]
         left_s = number * seconds - _lasted_s(r)
         if left_s <= 0 and r.header:  # it may come late: no file begins within it
-            r.spec["split_at"] = self.c.s.ring.head  # a new splitter is told that, too
+            r.spec["split_at"] = self.c.s.ring.head  # a replacement splitter needs it, too
             order = {"op": "split", "recording": r.id, "position": r.spec["split_at"]}
             self.c.s.tell(self.c.splitter, order)
             number = 1 + int(_lasted_s(r) / seconds)

@@ -108,7 +108,7 @@ class Whereabouts:
         return self._found(self._sink.fd, self._sink.name) == HERE
 
     def drop_other_name(self) -> None:
-        """Remove the part name that a file has beside its last one, which somebody, or a dead predecessor, gave it.
+        """Remove the part name of a file that also has its last one, from a dead predecessor or from somebody else.
 
         Raises
         ------
@@ -150,9 +150,9 @@ class Whereabouts:
     def _reads_alike(self, fd: int, other: int) -> bool:
         if self._sink.edges.safe[1] and fd == self._sink.fd:
             alike = self._ends_as_written(other)
-            return (
-                alike if alike is not None else not self._ends_as_written(fd)
-            )  # the open file itself was cut
+            if alike is None:  # too short: the same file if the open one was cut, too
+                return not self._ends_as_written(fd)
+            return alike
         theirs, mine = os.pread(other, _END_BYTES, 0), os.pread(fd, _END_BYTES, 0)
         return theirs == mine and os.fstat(other).st_size == os.fstat(fd).st_size
 
@@ -225,7 +225,7 @@ class Whereabouts:
         self.drop_copy()
 
     def drop_copy(self) -> None:
-        """Begin the copy anew, if the file still has no name."""
+        """Drop the copy under way; if the file still has no name, the next look starts another."""
         if self._copy is not None:
             let_go(self._copy.fd)
             self._copy = None

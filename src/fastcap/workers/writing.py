@@ -352,7 +352,7 @@ class NasWriter:
     # -- the end of a file ---------------------------------------------------------------------------
 
     def _finish(self, end: Event) -> None:
-        """Make the file durable, get its report, give it its name; all that again where it is gone meanwhile."""
+        """Make the file durable, get its report, give it its name; start over if the file is gone by then."""
         while not self._finished(end):
             self._begin_anew_if_gone()
 

@@ -1,4 +1,4 @@
-"""What the workers say, and what follows from it: one method a message.
+"""Handlers of the workers' messages, one method each.
 
 Flow: a worker's message names its recording; its ``op`` names the method. The methods note what was said in the
 `Recording` and let the conductor go on from there.
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from fastcap.workers.conduct import Conductor
 
 
-class Hearing:
-    """Hears the workers for a conductor."""
+class Dispatcher:
+    """Dispatch workers' messages for a conductor."""
 
     def __init__(self, conductor: Conductor) -> None:
         self.c = conductor
 
-    def heard(self, worker: Worker, message: Message) -> None:
+    def dispatch(self, worker: Worker, message: Message) -> None:
         """Act on a worker's message."""
         op = message["op"]
         if op == "realtime":
