@@ -12,6 +12,7 @@ from typing import IO
 
 import pytest
 from cli_runs import COMMAND, DEADLINE_S, CommandLine
+from harness import counter
 from support.waiting import wait_until
 
 pytest_plugins = ["command_line"]
@@ -189,6 +190,25 @@ def test_outputs_that_are_all_gone_end_the_reading(clean_cli: CommandLine) -> No
     process.stdin = None
 
     assert process.wait(DEADLINE_S) == 0
+
+
+@pytest.mark.parametrize("sent", [0, 1 << 20, 12 << 20])
+@pytest.mark.parametrize("role", ["reader", "splitter", "tee_out"])
+def test_killed_worker_costs_no_byte(clean_cli: CommandLine, tmp_path: Path, role: str, sent: int) -> None:
+    words = counter(0, 2 << 20)
+    with (tmp_path / "out").open("wb") as out:
+        process = _start(
+            clean_cli, tmp_path / "a", tmp_path / "b", stdin=subprocess.PIPE, stdout=out, text=False
+        )
+        pids = wait_until(lambda: clean_cli.processes(f"fastcap.workers.{role}"), DEADLINE_S, role)
+        assert process.stdin is not None
+        process.stdin.write(words[:sent])
+        process.stdin.flush()
+        os.kill(min(pids), signal.SIGKILL)
+        process.communicate(words[sent:], timeout=DEADLINE_S)  # type: ignore[arg-type]
+
+    assert process.returncode == 0
+    assert [(tmp_path / name).read_bytes() == words for name in ("out", "a", "b")] == [True] * 3
 
 
 def _write_on_and_on(stdin: IO[bytes]) -> None:
