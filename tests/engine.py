@@ -136,6 +136,16 @@ def hold_writer_until_words_are_dropped(board: fc.Board) -> None:
     ring.close()
 
 
+def disturbed_before_its_name(fs: Any, disturb: Callable[[], object]) -> Capture:
+    """Record 300,000 words to ``run.bin`` on a `faultfs`; ``disturb`` between the file's last fsync and its name."""
+    rule = fs.stall("fsync", path="run.sigmf-meta.part")
+    with recording(counting(300_000, rate="1MHz"), fs.mount / "run.bin") as (finish, _):
+        fs.wait_fired(rule)
+        disturb()
+        fs.clear(rule)
+        return finish()
+
+
 def begun_ns(board: fc.Board, recording: int = 1) -> int:
     """Return the CLOCK_MONOTONIC of a recording's start, from which ``at_s`` counts in its report."""
     assert board.session is not None

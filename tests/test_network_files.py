@@ -9,7 +9,16 @@ import time
 from pathlib import Path
 
 import pytest
-from engine import assert_exact, assert_law, assert_whole, counting, kill, progress, recording
+from engine import (
+    assert_exact,
+    assert_law,
+    assert_whole,
+    counting,
+    disturbed_before_its_name,
+    kill,
+    progress,
+    recording,
+)
 from support import InThread, remove_tree, requires_netns, wait_until
 
 import fastcap as fc
@@ -222,12 +231,7 @@ def test_file_that_is_gone_for_good_costs_what_the_ring_does_not_hold(faultfs):
 @pytest.mark.parametrize("what", [_replace, _replace_by_one_as_large])
 def test_file_that_is_replaced_between_its_last_fsync_and_its_name(faultfs, what):
     fs = faultfs()
-    rule = fs.stall("fsync", path="run.sigmf-meta.part")
-    with recording(counting(300_000, rate="1MHz"), fs.mount / "run.bin") as (finish, _):
-        fs.wait_fired(rule)
-        what(fs.mount / "run.bin.part")
-        fs.clear(rule)
-        cap = finish()
+    cap = disturbed_before_its_name(fs, lambda: what(fs.mount / "run.bin.part"))
 
     assert_whole(cap, 300_000)
     assert cap.path == fs.mount / "run-2.bin"
@@ -239,12 +243,7 @@ def test_file_that_is_replaced_between_its_last_fsync_and_its_name(faultfs, what
 def test_another_file_of_the_same_size_is_not_called_complete(faultfs):
     """Put there behind the mount: to this disk, open file and name are one."""
     fs = faultfs()
-    rule = fs.stall("fsync", path="run.sigmf-meta.part")
-    with recording(counting(300_000, rate="1MHz"), fs.mount / "run.bin") as (finish, _):
-        fs.wait_fired(rule)
-        _replace_by_one_as_large(fs.backing / "run.bin.part")
-        fs.clear(rule)
-        cap = finish()
+    cap = disturbed_before_its_name(fs, lambda: _replace_by_one_as_large(fs.backing / "run.bin.part"))
 
     report = cap.report
     if report["complete"]:  # the open file still led to what was written, and was copied

@@ -10,7 +10,16 @@ from pathlib import Path
 
 import pytest
 from cli_runs import CommandLine
-from engine import assert_exact, assert_law, assert_whole, counting, kill, progress, recording
+from engine import (
+    assert_exact,
+    assert_law,
+    assert_whole,
+    counting,
+    disturbed_before_its_name,
+    kill,
+    progress,
+    recording,
+)
 from support import assert_counter_file, remove_tree, sha256_file, wait_until
 
 import fastcap as fc
@@ -307,12 +316,7 @@ def _first_word(report) -> int:
 @pytest.mark.fuse
 def test_file_that_goes_between_its_last_fsync_and_its_name(faultfs):
     fs = faultfs()
-    rule = fs.stall("fsync", path="run.sigmf-meta.part")
-    with recording(counting(300_000, rate="1MHz"), fs.mount / "run.bin") as (finish, _):
-        fs.wait_fired(rule)
-        (fs.mount / "run.bin.part").unlink()
-        fs.clear(rule)
-        cap = finish()
+    cap = disturbed_before_its_name(fs, (fs.mount / "run.bin.part").unlink)
 
     assert cap.report["sink"]["incidents"]
     assert_whole(cap, 300_000)
