@@ -79,3 +79,30 @@ def test_what_no_gap_tells_of_is_not_called_discarded():
 
     assert told is not None
     assert (told["lost_bytes"], told["discarded_after_cut_bytes"]) == (0, 0), "the law is seen to be broken"
+
+
+def test_writer_s_stalls_are_told_from_one_on_and_each_counts_once():
+    r = recording(1000)
+    told = {"index": 0, "since": 0, "stalls": ["a", "b"]}
+    for so_far in (told, {**told, "since": 1, "stalls": ["B", "c"]}, {**told, "since": 3, "stalls": []}):
+        r.take_so_far(so_far)
+    assert r.sink_so_far is not None
+    assert r.sink_so_far["stalls"] == ["a", "B", "c"]
+
+    r.take_so_far({"index": 1, "since": 0, "stalls": ["d"]})
+    assert r.sink_so_far["stalls"] == ["d"], "those of the file before are told with it"
+
+
+def test_destination_that_works_again_is_no_trouble_and_its_next_error_is_news():
+    r = recording(1000)
+    assert r.sink_fails("full", 0)
+    assert not r.sink_fails("full", 0)
+    assert r.sink_fails("gone", 0)
+    assert r.sink_trouble == "gone"
+    assert r.errors_of(0)[0]["text"] == "full", "one entry, of how it began"
+
+    assert r.sink_works() is not None
+    assert r.sink_trouble is None
+    assert r.sink_works() is None
+    assert r.sink_fails("full", 1)
+    assert [len(r.errors_of(index)) for index in (0, 1)] == [1, 1]

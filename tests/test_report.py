@@ -74,6 +74,38 @@ def test_slip_stands_in_its_file_and_is_told_of_in_those_behind_it():
     assert [(e["after_word"], e["carried"], e["bytes"]) for e in third] == [(0, True, 3)]
 
 
+def test_every_gap_stands_in_one_file_that_before_it_where_it_is_at_a_border():
+    for at in (0, 1, 999, 1000, 1001, 2000, 2999, 3000):
+        r = _recording()
+        lost = {"after_word": at, "words": 7, "odd_bytes": 3, "dropped_ns": 0}
+        r.gaps = [Event(GAP, 4096 + 8 * at, 1, 0, json.dumps(lost).encode())]
+
+        ledgers = [build(r, _segment(i))["ledger"] for i in range(3)]
+
+        expected: list[list[tuple[int, int]]] = [[], [], []]
+        expected[max(0, at - 1) // 1000] = [(at - max(0, at - 1) // 1000 * 1000, 3)]
+        assert [[(e["after_word"], e["odd_bytes"]) for e in each] for each in ledgers] == expected
+
+
+def test_unknown_loss_at_a_border_stands_in_one_file():
+    for at in (0, 1000, 2000, 3000):
+        r = _recording()
+        r.unknown_losses = [{**ledger_entry(at, None, "unknown"), "stage": "pipe"}]
+
+        found = [e["after_word"] for i in range(3) for e in build(r, _segment(i))["ledger"]]
+
+        assert found == [1000 if at else 0]
+
+
+def test_recording_that_is_interrupted_is_so_in_its_last_file():
+    r = _recording()
+    r.stopped_why = "interrupted"
+
+    files = [build(r, _segment(i)) for i in range(3)]
+
+    assert [(f["interrupted"], f["complete"]) for f in files] == [(False, True), (False, True), (True, False)]
+
+
 def test_unknown_loss_is_placed_behind_header_and_drops():
     r = _recording()
     r.header = {"header_bytes": 104}
