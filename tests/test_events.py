@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastcap.errors import RingError
 from fastcap.events import END, GAP, HEADER, MARK, START, Event, EventReader, encode
 
 largest = st.integers(0, 255).map(lambda byte: bytes([byte]) * 8 * 65_536)  # a header can have
@@ -84,6 +85,22 @@ def test_poll_may_be_given_up_half_way(log: Log) -> None:
     reader = EventReader(log)
     assert next(iter(reader.poll())).position == 0
     assert [e.position for e in reader.poll()] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("kept", [0, 20])
+@pytest.mark.parametrize("zeros", [False, True], ids=["short", "zeros"])
+def test_log_that_somebody_truncated_is_an_error(log: Log, kept: int, zeros: bool) -> None:
+    log.write(event(0, b"{}"))
+    begin, _ = log.written, log.write(event(8))
+    log.commit()
+    os.ftruncate(log.events_fd, begin + kept * (not zeros))
+    if zeros:
+        os.ftruncate(log.events_fd, log.events)
+    reader = EventReader(log).poll()
+
+    assert next(reader).position == 0
+    with pytest.raises(RingError, match=f"truncated by another program: nothing at {begin}"):
+        next(reader)
 
 
 def test_records_are_whole_words_long() -> None:

@@ -306,3 +306,60 @@ def test_a_window_holds_whole_words_wherever_it_is_asked_for() -> None:
     assert now.limit == START + 16
     assert now.take_mark(START + 16) == {"first_word": 2, "name": "point", "until": 6}
     assert now.limit == START + 48
+
+
+def test_a_recording_of_whole_words_ends_with_one() -> None:
+    asked, not_asked = framing(whole_words=True), framing()
+
+    assert [asked.end_of(START + n) - START for n in (0, 7, 8, 19)] == [0, 0, 8, 16]
+    assert not_asked.end_of(START + 19) == START + 19
+
+
+def test_a_header_that_the_ring_does_not_hold_is_not_waited_for() -> None:
+    raw, now = header_of(14), framing("yes")
+
+    assert now.look_for_header(raw, final=False, most=len(raw) - 1)
+    assert now.header_known
+    assert now.header_error == f"header of {len(raw)} bytes does not fit the ring: give a larger one (--ring)"
+
+
+@pytest.mark.parametrize(("at", "words"), [(16, 2), (17, 3), (23, 3)])
+def test_a_recording_that_is_stopped_ends_with_the_word_that_has_begun(at: int, words: int) -> None:
+    now = framing()
+    now.cut_from(START + at)
+
+    assert (now.max_words, now.cut) == (words, START + 8 * words)
+
+
+def test_a_file_that_a_predecessor_began_is_not_begun_again() -> None:
+    first, second = (framing(rate=None, split_at=START + 16) for _ in range(2))
+    assert first.limit == START + 16
+    mark = first.take_mark(START + 16)
+    assert not first.mark_due(START + 16), "it was asked for once"
+    second.restore([Event(HEADER, START, 1, 0, b""), Event(MARK, START + 16, 1, 0, _json(mark))])
+    assert second.limit == FOREVER
+
+    second.split_at(START + 16)
+    assert second.limit == FOREVER, "no word came since"
+    second.split_at(START + 17)
+    assert second.limit == START + 24
+
+
+def test_a_successor_takes_each_window_once() -> None:
+    windows = [{"name": name, "position": START + at, "words": 2} for name, at in (("a", 8), ("b", 40))]
+    first, second = (framing(windows=windows) for _ in range(2))
+    mark = first.take_mark(START + 8)
+    second.restore([Event(HEADER, START, 1, 0, b""), Event(MARK, START + 8, 1, 0, _json(mark))])
+
+    for now in (first, second):
+        assert now.take_mark(START + 24) == {"first_word": 3, "ended": "a"}
+        assert now.limit == START + 40
+        assert now.take_mark(START + 40) == {"first_word": 5, "name": "b", "until": 7}
+
+
+def test_a_window_that_is_asked_for_too_late_begins_with_what_is_to_come() -> None:
+    now = framing(windows=[])
+    assert isinstance(now.marks, Windows)
+    now.marks.ask({"name": "late", "position": START + 8, "words": 4}, START + 83)
+
+    assert now.limit == START + 88

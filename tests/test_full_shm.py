@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from harness import Engine, counter
 
+from fastcap.errors import RingError
 from fastcap.events import END, GAP, HEADER, MARK
 from fastcap.stream import build_header
 from fastcap.workers.eventlog import RESERVE_BYTES, STEP_BYTES
@@ -166,6 +168,20 @@ def test_event_log_has_its_room_beforehand(monkeypatch: pytest.MonkeyPatch) -> N
     seen = engine.events()
     assert sum(event.kind == GAP for event in seen) == 2000
     assert seen[-1].kind == END
+    engine.close()
+
+
+def test_event_that_is_written_in_part_is_an_error() -> None:
+    engine = Engine()
+    engine.begin()
+    log = engine.splitter.log
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (log.nbytes + 16, hard))
+    try:
+        with pytest.raises(RingError, match="took 16 of 48 bytes"):
+            log.append(bytes(48))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     engine.close()
 
 

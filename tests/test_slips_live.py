@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine import assert_law, kill
+from engine import arrived_bytes, assert_law, kill, recording
 from harness import Engine
 from slipping import emulated, without
+from support import wait_until
 
 import fastcap as fc
 from fastcap._ring import ESSENTIAL, LOSSLESS, MIN_RING_BYTES
@@ -221,10 +222,11 @@ def test_a_board_without_faults_gives_no_alarm(pattern: str) -> None:
 
 
 def test_a_killed_splitter_costs_no_slip(tmp_path: Path) -> None:
-    with fc.open(board(words=4_000_000, speed="realtime", faults=["slip@2000000:5"])) as emulator:
-        cap = emulator.record(None, tmp_path / "a.bin", wait=False)
+    url = board(words=4_000_000, speed="realtime", faults=["slip@2000000:5"])
+    with recording(url, tmp_path) as (finish, emulator):
+        wait_until(lambda: arrived_bytes(emulator) >= 8_000_000, 20, "half of what is before the slip")
         kill("splitter")
-        cap.wait()
+        cap = finish()
 
     assert cap.report["replaced"]["splitter"] == 1
     assert [(e["after_word"], e["bytes"]) for e in cap.report["ledger"]] == [(2_000_000, 5)]
