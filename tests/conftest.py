@@ -32,7 +32,7 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("busy machines")
 
-WORKERS_PER_CORE = 2  # many tests wait: for a stall, a process, a disk
+WORKERS_PER_CORE = 3  # many tests wait: for a stall, a process, a disk
 
 # Ignored under nohup and in a shell's background: what the tests start would inherit that.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -1,11 +1,13 @@
 """What the user's function may not do: take all time or memory. It is reported, and the process goes on."""
 
+import resource
 import time
 
 import pytest
 from analysis_session import HEADER, MIB, check, record, spiral
 
 from fastcap.words import phase
+from fastcap.workers.limits import Limits
 
 pytest_plugins = ("analysis_fixtures",)
 
@@ -34,6 +36,13 @@ def test_waiting_for_blocks_takes_none_of_the_functions_time(shared):
     shared.finish()
 
     assert sum(shared.result()["function"]["result"]["words"]) == 71_000
+
+
+def test_the_limit_of_memory_ends_with_the_function():
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    with Limits(None, 1 << 30).memory():
+        assert resource.getrlimit(resource.RLIMIT_DATA) != before
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
 
 
 def test_a_function_that_takes_too_much_memory_gets_a_memory_error(shared):

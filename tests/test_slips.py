@@ -69,6 +69,21 @@ def test_two_slips_are_two(emulated, apart):
     assert (second.word, second.bytes, second.old, second.new) == (59_999 + apart, 4, 6, 2)
 
 
+@pytest.mark.parametrize(
+    ("runs", "agreed"),
+    [
+        ([3, 3, 3, 3], 3),
+        ([3, UNKNOWN & 0xFF, 3, 3, UNKNOWN & 0xFF, 3], 3),
+        ([3, 3, 3], None),
+        ([3, 3, 3, 3, 5], None),
+        ([5, 3, 3, 3, 3], None),
+        ([], None),
+    ],
+)
+def test_runs_agree_where_there_are_four_and_none_contradicts(runs: list[int], agreed: int | None) -> None:
+    assert slips.agreed(bytes(runs)) == agreed
+
+
 def test_slips_that_undo_each_other_are_seen_with_a_hint(emulated):
     data = without(without(emulated("at 2 MHz"), 110_000, 0, 5), 98_000, 3, 3)
 
