@@ -46,24 +46,6 @@ def test_file_lasts_as_long_as_its_words_those_that_were_lost_among_them():
     assert second["ledger"][0]["after_word"] == 500
 
 
-def test_gap_between_two_files_stands_in_the_one_before():
-    r = _recording()
-    lost = {"after_word": 1000, "words": 300, "odd_bytes": 0, "dropped_ns": 0}
-    r.gaps = [Event(GAP, _segment(0)["end"], 1, 0, json.dumps(lost).encode())]
-
-    first, second, _ = (build(r, _segment(i)) for i in range(3))
-
-    assert [e["after_word"] for e in first["ledger"]] == [1000]
-    assert second["ledger"] == []
-
-
-def test_the_last_file_alone_is_interrupted():
-    r = _recording()
-    r.stopped_why = "interrupted"
-
-    assert [build(r, _segment(i))["interrupted"] for i in range(3)] == [False, False, True]
-
-
 def test_loss_of_the_destination_is_placed_behind_the_gaps_before_it_and_parted_by_those_within():
     r = _recording()
     begin = _segment(1)["position"]
