@@ -249,12 +249,18 @@ static inline uint64_t fc_whole_below(uint64_t pos, uint64_t word, uint64_t phas
     phase &= word - 1;
     return pos < phase ? 0 : ((pos - phase) & ~(word - 1)) + phase;
 }
-/* Sleep until memory above `head` is given up, or the time is over. The flag is up before the splitter is
- * woken to look at cursors, and consumers that see it wake the splitter: see done/1. */
+/* done/2: the flag that room is short is up; the splitter is woken to look at cursors. Consumers that see the flag
+ * wake it, too. The fence is before the wake, too: by it the splitter sees every cursor whose consumer did not see the
+ * flag. Pairs with done/1. */
+static inline void fc_ask_for_room(fc_control *c) {
+    fc_fence_full(&c->seq);
+    fc_notify(c, FC_SPLITTER);
+}
+/* Sleep until memory above `head` is given up, or the time is over. */
 static inline void fc_wait_for_room(fc_control *c, uint64_t head, uint64_t word, uint64_t timeout_ns) {
     uint32_t seen;
     __atomic_fetch_add(&c->sleepers_reader, 1, __ATOMIC_RELAXED);
-    fc_notify(c, FC_SPLITTER);
+    fc_ask_for_room(c);
     seen = fc_load32(&c->seq);
     if ((fc_store_limit(c) & ~(word - 1)) <= head) fc_futex_wait(c, seen, timeout_ns, FC_READER);
     __atomic_fetch_sub(&c->sleepers_reader, 1, __ATOMIC_RELAXED);
@@ -266,6 +272,10 @@ static inline void fc_publish_head(fc_control *c, uint64_t pos) {
 }
 static inline fc_drop *fc_drop_at(fc_control *c, uint64_t n) { return &c->drops[n % FC_DROPS]; }
 
+static inline void fc_begin_dropping(fc_control *c) {
+    fc_store32(&c->mode, FC_DROP);
+    fc_ask_for_room(c);
+}
 /* Open the drop entry at `head`, or go on with the one that is already there. Entry first, then the
  * count, then the mode: whoever sees a later word sees the earlier ones. -1: the log is full. */
 static inline int fc_drop_begin(fc_control *c, uint64_t recording, uint64_t now_ns) {
@@ -274,7 +284,7 @@ static inline int fc_drop_begin(fc_control *c, uint64_t recording, uint64_t now_
         fc_drop *last = fc_drop_at(c, n - 1);
         if (last->recording == recording) {
             if (last->position == head) {
-                fc_store32(&c->mode, FC_DROP);
+                fc_begin_dropping(c);
                 return 0;
             }
             before = last->before + fc_peek(&last->bytes);
@@ -288,7 +298,7 @@ static inline int fc_drop_begin(fc_control *c, uint64_t recording, uint64_t now_
     d->at_ns = now_ns;
     fc_store(&d->bytes, 0);
     fc_store(&c->ndrops, n + 1);
-    fc_store32(&c->mode, FC_DROP);
+    fc_begin_dropping(c);
     return 0;
 }
 static inline void fc_drop_add(fc_control *c, uint64_t bytes) {
@@ -395,7 +405,7 @@ static inline int fc_still_valid(const fc_control *c, uint64_t pos) {
     return fc_load(&c->tail) <= pos;
 }
 /* done/1: this consumer needs nothing below `pos`. The splitter looks at cursors whenever bytes arrive;
- * it is woken only when the reader is short of room. */
+ * it is woken only when the reader is short of room. Pairs with done/2. */
 static inline void fc_advance(fc_control *c, fc_slot *s, uint64_t pos) {
     fc_store(&s->cursor, pos);
     fc_fence_full(&c->seq);
