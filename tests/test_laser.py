@@ -180,6 +180,15 @@ def test_driver_that_is_gone_at_the_end_is_an_error_that_says_so(driver: LaserDr
         driver.unplug()
 
 
+def test_driver_that_cannot_be_ramped_at_the_end_is_switched_off_all_the_same(driver: LaserDriver) -> None:
+    it = laser(driver, at_exit="off")
+    it.on()
+    driver.device.mode = "POW"
+    with pytest.raises(fc.DeviceError, match="could not be left at off"):
+        it.close()
+    assert not driver.device.is_on
+
+
 def test_ctrl_c_switches_it_off(tmp_path: Path) -> None:
     name = str(tmp_path / "x.tie")
     process = subprocess.Popen(

@@ -197,6 +197,23 @@ def test_guard_leaves_a_lossy_consumer_three_quarters_of_the_ring(engine: Engine
     assert engine.ring.tail == engine.ring.head - C + C // 4
 
 
+def test_memory_that_was_given_up_stays_so_when_the_ring_grows() -> None:
+    """What a lossy consumer is kept for is more of a larger ring: not what lies below."""
+    engine = Engine(first=C // 16)
+    engine.claim(0)
+    engine.begin()
+    tails = []
+    for at in range(0, C, C // 128):
+        engine.feed(SOURCE[at : at + C // 128])
+        engine.split()
+        tails.append(engine.ring.tail)
+
+    assert engine.ring.room == C
+    assert tails[-1] > 0
+    assert tails == sorted(tails)
+    engine.close()
+
+
 def test_consumer_that_would_cost_others_is_made_lossy(engine: Engine) -> None:
     plain, writer = engine.claim(LOSSLESS), engine.claim(LOSSLESS | ESSENTIAL)
     engine.begin()

@@ -14,6 +14,7 @@ import pytest
 from harness import Engine, counter, make_ring
 from support.waiting import wait_until
 
+from fastcap._pump import busy
 from fastcap._ring import ESSENTIAL, LOSSLESS, SLOTS, Ring, Slot
 from fastcap.errors import RingError
 
@@ -87,6 +88,25 @@ def test_slot_that_was_left_holds_nothing_back(engine: Engine) -> None:
     engine.split()
 
     assert engine.ring.tail == engine.ring.capacity // 4
+
+
+def test_slot_that_is_claimed_again_has_nothing_of_its_last_owner_s(engine: Engine) -> None:
+    slot = engine.claim(LOSSLESS | ESSENTIAL)
+    engine.begin()
+    engine.feed(counter(0, 1000))
+    engine.split()
+    slot.missed(80)
+    busy(slot, True)
+    kept = ("high_water", "overrun_bytes", "busy_since_ns")
+    assert all(engine.ring.slot_state(slot.index)[key] for key in kept)
+    slot.leave()
+    engine.split()
+
+    again = engine.claim(0)
+
+    state = engine.ring.slot_state(again.index)
+    assert (again.index, state["flags"], state["lossless"]) == (slot.index, 0, False)
+    assert {key: state[key] for key in kept} == dict.fromkeys(kept, 0)
 
 
 def test_successor_goes_on_at_the_slot_s_cursor(engine: Engine) -> None:

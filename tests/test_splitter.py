@@ -289,3 +289,84 @@ def test_slot_of_a_dead_consumer_is_freed_when_told(engine: Engine) -> None:
     engine.supervisor.send({"op": "free_slot", "slot": slot.index})
     engine.split()
     assert engine.ring.slot_state(slot.index)["state"] == "FREE"
+
+
+# -- the board's clock -------------------------------------------------------------------------------------
+
+
+def test_board_s_clock_is_told_of_words_that_were_dropped_too(engine: Engine) -> None:
+    """At a word a second whatever comes later is less late: the last sample is the last word's."""
+    writer = engine.claim(LOSSLESS | ESSENTIAL)
+    engine.begin(rate=[1, 1])
+    engine.feed(counter(0, C // 8 + 1000))
+    engine.split()
+    writer.advance(C // 2)
+    engine.split()
+    engine.feed(counter(C // 8 + 1000, 500))
+    engine.split()
+    engine.end()
+
+    (gap,) = gaps_of(engine.events())
+    assert gap[2] == 1000
+    assert [m["words"] for m in engine.told() if m["op"] == "clock"][-1] == C // 8 + 1500
+
+
+def test_sample_of_the_board_s_clock_is_taken_once(engine: Engine) -> None:
+    engine.begin(rate=[1, 1])
+    engine.feed(counter(0, 1000))
+    engine.split()
+    assert engine.splitter.loop.take_sample() is None, "one was sent"
+    engine.feed(counter(1000, 500))
+    engine.split()
+
+    assert engine.splitter.loop.take_sample()[1] == 8 * 1500
+    assert engine.splitter.loop.take_sample() is None
+
+
+def test_successor_tells_again_how_the_very_recording_ended(engine: Engine) -> None:
+    for recording, words in ((1, 10), (2, 20)):
+        engine.begin(recording)
+        engine.feed(counter(0, words))
+        engine.end()
+    engine.told()
+    engine.new_splitter()
+
+    for recording, words in ((1, 10), (2, 20)):
+        engine.announce(recording)
+        assert [(m["recording"], m["words"]) for m in engine.told()] == [(recording, words)]
+
+
+def test_slot_is_granted_where_consumers_may_read(engine: Engine) -> None:
+    engine.begin(header="yes")
+    engine.feed(RAW + counter(0, 3) + b"odd")
+    engine.split()
+    slot = engine.claim(LOSSLESS)
+    assert slot.cursor == engine.ring.framed == len(RAW) + 24
+
+
+def test_recording_ends_while_its_last_word_is_among_those_that_are_dropped(engine: Engine) -> None:
+    """Nobody makes room: the entry stays open, and is looked at whenever nothing else happens."""
+    engine.claim(LOSSLESS | ESSENTIAL)
+    engine.begin(max_words=C // 8 + 100)
+    engine.feed(counter(0, C // 8 + 99))
+    engine.split()
+    assert [e.kind for e in engine.events()] == [START, HEADER]
+
+    engine.feed(counter(C // 8 + 99, 1))
+    engine.split()
+
+    gap, end = engine.events()
+    assert (gap.data["words"], end.data["words_lost"], end.data["why"]) == (100, 100, "cut")
+
+
+def test_peaks_are_the_most_bytes_that_were_held(engine: Engine) -> None:
+    writer, lossy = engine.claim(LOSSLESS | ESSENTIAL), engine.claim(0)
+    engine.begin()
+    for words, done in ((100, 80), (1000, 8800), (50, 8848)):
+        engine.feed(counter(0, words))
+        engine.split()
+        writer.advance(done)
+        engine.split()
+
+    assert engine.ring.high_water == engine.ring.slot_state(writer.index)["high_water"] == 8720
+    assert engine.ring.slot_state(lossy.index)["high_water"] == 8 * 1150

@@ -88,6 +88,13 @@ def test_only_what_changes_is_set_and_waited_for():
     assert moving.readbacks == [1.001, 6.001]
 
 
+def test_slowest_axis_is_waited_for_whichever_it_is():
+    waits = []
+    axes = [fc.Axis(Device(), [0, 1], name=name, settle=s) for name, s in (("x", 10.0), ("y", 0.0))]
+    Drive(axes, order([0, 1], [0, 1]), waits.append).go((0, 0))
+    assert [round(s) for s in waits] == [10]
+
+
 def test_same_value_again_is_neither_set_nor_waited_for():
     x, waits = Device(), []
     moving = drive(x, values=[[0, 1, 1, 0]], settle=10, wait=waits.append)

@@ -190,6 +190,19 @@ def test_entry_that_could_not_be_written_is_written_later(tmp_path, faultfs, ope
 
 
 @pytest.mark.fuse
+def test_entry_is_written_whole_however_short_the_writes_are(tmp_path, faultfs):
+    fs = faultfs()
+    fs.short_writes(7)
+    journal = Journal(fs.mount)
+    for k in range(3):
+        journal.append("begin", key=str(k))
+        journal.flush(10)
+    journal.close()
+
+    assert [e["key"] for e in read_journal(fs.backing)] == ["0", "1", "2"]
+
+
+@pytest.mark.fuse
 def test_stalled_disk_keeps_nobody_who_appends_waiting(tmp_path, faultfs):
     fs = faultfs()
     journal = Journal(fs.mount)

@@ -238,6 +238,11 @@ def test_words_can_be_read_of_a_header_that_is_wrong_in_what_they_do_not_need(
         ({"seconds": START_S + 60}, START, "which is used, and at 2025-02-18 09:04:08"),
         ({"seconds": 2**62}, START, "and at second 4611686018427387904"),
         ({"seconds": 2**62, "file_start": "absent"}, None, "no file_start"),
+        (
+            {"seconds": -5, "file_start": "absent"},
+            datetime(1969, 12, 31, 23, 59, 55, tzinfo=UTC),
+            "no file_start",
+        ),
     ],
 )
 def test_starts_and_what_contradicts_them(

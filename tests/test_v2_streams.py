@@ -103,11 +103,11 @@ def test_a_header_that_cannot_be_had_is_said_and_its_bytes_are_kept(
 def test_a_later_file_has_a_header_of_its_own_time_and_of_the_same_length(order: str) -> None:
     header = v2_header(order, total=7, table=[5], m_offset=12)
 
-    later = shifted_header(header, 3_000_001)
+    later = shifted_header(header, 30_000_001)
     parsed = parse_v2_header(later)
 
     assert len(later) == len(header)
-    assert parsed.start_ns == parse_v2_header(header).start_ns + 1_500_000_500  # type: ignore[operator]
+    assert parsed.start_ns == parse_v2_header(header).start_ns + 15_000_000_500  # type: ignore[operator]
     assert parsed.details["file_start"].endswith("[Asia/Singapore]")
     assert parsed.problems == ()
     assert "no m_offset" in parsed.warnings[0]

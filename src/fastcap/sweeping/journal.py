@@ -1,7 +1,7 @@
 """The journal: what happened in a sweep, a line of JSON each, appended and fsynced by a thread of its own.
 
 The folder may be on a network disk that stalls: nobody but `Journal.flush` waits for it. An append that fails is
-taken back and tried again. What a crash cut short is the last line, and is cut off when the journal is opened.
+taken back and tried again. What a crash cut short is the last line, and is cut off before the next one is written.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ class Journal:
         except OSError as error:
             raise SweepError(f"{self.path} cannot be opened: {error.strerror}") from error
         self._lock()
-        self._size = os.fstat(self._fd).st_size
-        self._size = self._cut_torn()
+        # what is torn is cut off before the next is written
+        self._size = _whole_bytes(self.path.read_bytes())
         self._queue: list[bytes] = []
         self._changed = threading.Condition()
         self._closing = False
@@ -92,12 +92,6 @@ class Journal:
             logger.warning(
                 "%s cannot be locked (%s): run the sweep once at a time", self.path, error.strerror
             )
-
-    def _cut_torn(self) -> int:
-        whole = _whole_bytes(self.path.read_bytes())
-        if whole < self._size:
-            os.ftruncate(self._fd, whole)
-        return whole
 
     def append(self, event: str, **fields: Any) -> Entry:
         """Note something; returns at once."""
