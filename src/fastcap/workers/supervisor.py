@@ -45,6 +45,11 @@ UNHEARD_S = 30.0  # a controller that takes nothing of what is said to it for so
 _MOST_FDS = 1 << 20
 
 
+def first_room(capacity: int, first_bytes: int = FIRST_BYTES) -> int:
+    """Return how much of a ring is used until it grows; one that is not much larger is used whole."""
+    return first_bytes if capacity >= 2 * first_bytes else capacity
+
+
 class Loop:
     """A poll loop with callbacks by descriptor and timers."""
 
@@ -137,8 +142,8 @@ class Supervisor:
         self.capacity: int = message["ring_bytes"]
         self.dir_fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         first_bytes = PASSED_FIRST_BYTES if message.get("outputs") else FIRST_BYTES
-        grows = self.capacity >= 2 * first_bytes
-        self.ring = Ring.create(self.dir_fd, self.capacity, first=first_bytes if grows else None)
+        room = first_room(self.capacity, first_bytes)
+        self.ring = Ring.create(self.dir_fd, self.capacity, first=None if room == self.capacity else room)
         readonly = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
         self.data_ro = os.open("data", readonly, dir_fd=self.dir_fd)
         self.events_ro = os.open("events", readonly, dir_fd=self.dir_fd)

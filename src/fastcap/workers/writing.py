@@ -20,6 +20,7 @@ from fastcap.workers.directory import SinkFailed
 from fastcap.workers.filenames import words_before
 from fastcap.workers.intact import mend
 from fastcap.workers.sink import Sink
+from fastcap.workers.sync_policy import BLOCK_BYTES, GATHER_BYTES, GATHER_S, SyncPolicy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,11 +29,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-GATHER_BYTES = 1 << 20  # a write waits for this much, or for GATHER_S
-GATHER_S = 0.1
 DIGEST_S = 0.001  # how often a writer with nothing to write looks how far a digest that is behind has come
-BLOCK_BYTES = 4 << 20
-SYNC_NS = 1_000_000_000
 LOOK_NS = 1_000_000_000  # between two looks at where the file is
 TELL_NS = 250_000_000  # between two tellings of what was measured
 RETRY_S = 0.5
@@ -63,8 +60,7 @@ class NasWriter:
         )
         self.ends: list[Event] = []  # MARKs and the END that were not reached yet, in order
         self.written = self.durable = slot.cursor  # the cursor is behind `durable` where the digest is
-        self.fsync_took_ns = 0
-        self.last_sync_ns = now_ns()
+        self.policy = SyncPolicy(message["fsync_every"], message["bytes_per_s"], now_ns())
         self.told, self.told_ns = (0, 0), 0
         self.gone = False  # the file, for good: no descriptor and no name leads to it
         # a call on the destination failed, perhaps a predecessor's, and what it was to do is not done yet
@@ -210,20 +206,9 @@ class NasWriter:
             self._failed(e, self.written + 1)
             self._begin_anew_if_gone()
 
-    def _distance(self, backlog: int) -> int:
-        """Return the bytes between fsyncs: more while catching up or when fsync is slow, a ring eighth at most.
-
-        A ring that has not grown yet is not to be filled by bytes that only wait for the fsync.
-        """
-        every: int = self.message["fsync_every"]
-        rate: float = self.message["bytes_per_s"] or 0.0
-        wanted = max(every, backlog // 2, 2 * rate * self.fsync_took_ns * 1e-9)
-        return int(min(self.ring.capacity // 8, self.ring.room // 2, wanted))
-
     def _sync_if_due(self, upto: int) -> None:
-        unsynced = self.written - self.durable
-        idle = now_ns() - self.last_sync_ns >= SYNC_NS
-        if unsynced >= self._distance(self.ring.framed - self.durable) or (unsynced > 0 and idle):
+        backlog, ring = self.ring.framed - self.durable, self.ring
+        if self.policy.due(self.written - self.durable, backlog, ring.capacity, ring.room, now_ns()):
             self._sync()
         self._advance()
 
@@ -238,16 +223,16 @@ class NasWriter:
 
     def _sync(self) -> bool:
         """Make what was written durable. Takes the position before the call."""
-        reached = self.written
+        reached, took_ns = self.written, None
         try:
-            self.fsync_took_ns = self.sink.sync()
+            took_ns = self.sink.sync()
             intact = self.sink.intact_bytes(reached)
         except SinkFailed as e:
             self._failed(e, reached)
             self._begin_anew_if_gone()
             return False
         finally:
-            self.last_sync_ns = now_ns()
+            self.policy.tried(now_ns(), took_ns)
         if intact is not None:
             self._mend(intact)
             return False
