@@ -35,7 +35,7 @@ def own_history(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
 
 
 def bench(directory: Path, **options: Any) -> NasBench:
-    return fc.bench_nas(directory, **{"seconds": 2, **options})
+    return fc.bench_nas(directory, **{"seconds": 2, "saturate": 0, **options})
 
 
 def measured_stalls(found: NasBench) -> list[tuple[str, float]]:
@@ -94,9 +94,15 @@ def test_the_offered_load_goes_on_while_a_write_is_stuck(faultfs: Mount) -> None
     (stall,) = found.stalls
     assert stall.ongoing
     assert stall.at_s + stall.for_s > 3
-    assert found.ring_needed_bytes == pytest.approx(16 * MB * (3 - stall.at_s), rel=0.1)
+    assert found.ring_needed_bytes == pytest.approx(16 * MB * stall.for_s, rel=0.1)
+    assert found.write_s.max == pytest.approx(
+        stall.for_s, abs=0.001
+    )  # it counts with what it has taken so far
+    assert found.delay_s is not None
+    assert found.delay_s.max == pytest.approx(stall.for_s, abs=1)
     assert any("had not returned" in warning for warning in found.warnings)
-    assert not any(fit.fits for fit in found.fits if fit.measured)
+    assert {fit.verdict for fit in found.fits} == {"unknown"}
+    assert found.verdict == "unknown"
     fs.clear()
     wait_until(lambda: not list(fs.backing.iterdir()), 10, "the file of the killed writer to vanish")
 
@@ -109,15 +115,14 @@ def test_a_destination_slower_than_the_offer_does_not_fit_and_no_ring_is_named(
     fs = faultfs()
     fs.throttle(taken)
 
-    found = bench(fs.mount, seconds=4)
+    found = bench(fs.mount, seconds=4, saturate=4)
 
     (asked,) = [fit for fit in found.fits if fit.measured]
-    assert not asked.fits
+    assert asked.verdict == found.verdict == "no"
     assert asked.headroom == pytest.approx(taken / (16 * MB), rel=0.2)
-    most = max(fit.rate_bytes_per_s for fit in found.fits if fit.fits)
-    assert most == pytest.approx(taken / 1.1, rel=0.2)
+    assert all(fit.rate_bytes_per_s < taken for fit in found.fits if fit.fits)
     assert found.ring_recommended_bytes is None
-    assert "and growing: less was taken than was offered" in str(found)
+    assert "none is enough" in str(found)
 
 
 @requires_fuse
@@ -125,7 +130,7 @@ def test_a_failing_write_is_told_and_made_good(faultfs: Mount) -> None:
     fs = faultfs()
     fs.error("write", errno.EIO, after=8, count=2)
 
-    found = bench(fs.mount, seconds=3)
+    found = bench(fs.mount, seconds=3, saturate=1)
 
     (error,) = found.errors
     assert "Input/output error" in error.text
@@ -156,7 +161,7 @@ def test_calls_that_fail_to_the_end_are_no_rate_and_a_growing_backlog(
     assert not any(fit.fits for fit in found.fits)
     durable = found.rate_bytes_per_s * 3
     assert (durable == 0) is (after == 0)
-    assert found.ring_needed_bytes == pytest.approx(3 * 16 * MB - durable, rel=0.05)
+    assert found.ring_needed_bytes == pytest.approx(3 * 16 * MB - durable, rel=0.15)
 
 
 @requires_fuse
@@ -289,7 +294,6 @@ def test_a_paced_bench_offers_what_was_asked_for(tmp_path: Path) -> None:
     assert found.bytes <= 32 * MB
     assert found.rate_bytes_per_s == pytest.approx(16 * MB, rel=0.5)
     assert found.ring_needed_bytes is not None
-    assert found.ring_needed_bytes == max(found.timeline.backlog_bytes)
     two_mhz = next(fit for fit in found.fits if fit.rate_hz == 2e6)
     assert two_mhz.measured
     assert two_mhz.ring_needed_bytes == found.ring_needed_bytes
@@ -334,14 +338,15 @@ def test_a_disk_that_is_nearly_full_is_refused_whatever_the_span(faultfs: Mount)
 
 
 @requires_root
-def test_on_a_small_disk_the_span_shrinks_and_says_so(loopdisk: Callable[..., Any]) -> None:
+def test_a_small_disk_is_filled_to_its_half_and_that_is_said(loopdisk: Callable[..., Any]) -> None:
     disk = loopdisk("96MiB")
 
     found = bench(disk.mount, rate="max", seconds=1)
 
     assert found.span_bytes < 48 * MIB
     assert not found.errors
-    assert any("are free: writes went round within" in warning for warning in found.warnings)
+    assert found.bytes <= found.span_bytes
+    assert any("are free: writing as fast as it goes ended" in warning for warning in found.warnings)
     assert found.mount is not None
     assert found.mount.file_system == "ext4"
 
@@ -495,7 +500,7 @@ def test_json_holds_what_the_contract_says_and_can_be_read_back(
     assert fields <= done.json.keys()
     kept = tmp_path / "kept.json"
     kept.write_text(done.out)
-    assert load_bench(kept).to_dict() == done.json
+    assert json.loads(json.dumps(load_bench(kept).to_dict())) == done.json
 
 
 def test_ctrl_c_ends_early_with_what_was_seen(clean_cli: CommandLine, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from fastcap.commands._following import Follower
 from fastcap.commands._plan import plan_of
 from fastcap.errors import ConfigError, SinkError
 from fastcap.nasbench import apart
-from fastcap.nasbench.estimate import BYTES_PER_WORD
+from fastcap.nasbench.judge import BYTES_PER_WORD
 from fastcap.nasbench.run import PATIENCE_S, byte_rate
 from fastcap.progress import Progress
 from fastcap.units import format_duration, format_rate, format_size, parse_duration_s
@@ -85,7 +85,7 @@ class Rehearsal:
         if self.bytes * _SHARE > free:
             raise SinkError(
                 f"{format_size(self.bytes)} are more than half of the {format_size(free)} free in {self.directory}; "
-                "use shorter --seconds, or 'bench nas', which writes round within 2 GiB"
+                "use shorter --seconds, or 'bench nas', which stops at half"
             )
 
     def run(self) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastcap.cli import COMPLETE, FAILED, INTERRUPTED
+from fastcap.cli import COMPLETE, FAILED, INTERRUPTED, LOSSES
 from fastcap.commands.root import debug_option, json_option
 from fastcap.verdict import judge
 
@@ -31,12 +31,18 @@ def bench() -> None:
     "--seconds", default="30", show_default=True, metavar="T", help="For how long; 24h for a night."
 )
 @click.option(
-    "--span", metavar="SIZE", help="Write round within SIZE; default: 2GiB, or half of what is free."
+    "--span",
+    metavar="SIZE",
+    help="Write round within SIZE; default: new blocks, half of what is free at most.",
 )
 @click.option(
     "--block", default="1MiB", show_default=True, metavar="SIZE", help="Bytes gathered for a write."
 )
-@click.option("--fsync-every", metavar="SIZE", help="Bytes between fsyncs; default: as a capture chooses.")
+@click.option(
+    "--fsync-every", metavar="SIZE", help="Bytes between fsyncs, as for a capture; default: as it chooses."
+)
+@click.option("--saturate", metavar="T",
+              help="Then write as much as is taken, for T at most; default: as long again, up to 60 s.")  # fmt: skip
 @click.option("--plot", metavar="PNG", help="Draw latencies, stalls and backlog (.png, .pdf, .svg).")
 @click.option("--html", metavar="FILE", help="Write a page that needs nothing beside itself.")
 @json_option
@@ -47,7 +53,8 @@ def nas(
     """Pace writes to DIR as a capture would: its rate, latencies, stalls, and the ring it needs.
 
     One file is written, and removed whatever happens. What is offered goes on by the clock while a write is
-    stuck. Ctrl-C ends early with what was seen. Exit status 1: its calls failed to the end.
+    stuck; then as much is written as is taken. Ctrl-C ends early with what was seen. Exit status: 0 the rate fits;
+    3 it does not, or that is unknown; 1 calls failed to the end.
     """
     from fastcap.commands._bench_files import check_targets
     from fastcap.nasbench.run import bench_nas
@@ -68,7 +75,11 @@ def nas(
     if as_json:
         click.echo(json.dumps(found.to_dict()))
     failing = found.rate_bytes_per_s == 0 or any(error.ongoing for error in found.errors)
-    return INTERRUPTED if found.interrupted else FAILED if failing or not all(drawn) else COMPLETE
+    if found.interrupted:
+        return INTERRUPTED
+    if failing or not all(drawn):
+        return FAILED
+    return COMPLETE if found.verdict in ("yes", None) else LOSSES
 
 
 def _drawn(what: str, draw: Callable[[str], Any], path: str | None, *, quiet: bool) -> bool:
@@ -145,7 +156,7 @@ def compare(files: tuple[str, ...], plot: str | None, as_json: bool) -> int:
 @json_option
 @debug_option
 def history(directory: str, plot: str | None, as_json: bool) -> int:
-    """Tell of all captures and benches to DIR, or below it: stalls by hour of day, the ring the worst needs."""
+    """Tell of all captures and benches to DIR, or below it: stalls by hour of day, the ring they needed."""
     import msgspec
 
     from fastcap.commands._bench_files import check_targets

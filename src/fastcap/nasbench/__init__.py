@@ -1,6 +1,8 @@
 """Benches: what a destination does to a capture, and how fast the engine is beside others.
 
-Flow of ``bench nas``: `run` starts the `writer` process, the only one that touches the destination; it paces
-writes and fsyncs as a capture's writer would and tells of each call; `tally` gathers, `model` is the result,
-`estimate` says what it means for a ring, `picture`, `page` and `tell` show it.
+Flow of ``bench nas``: `run` starts the `writer` process, the only one that touches the destination. There `load` paces
+writes (`offer`) and fsyncs as a capture's writer would, and then writes as much as is taken (`saturation`); each call
+is told of. `tally` gathers them, `trace` keeps of them what a `replay` needs: a capture in a model, with the calls'
+times for its disk, which names the smallest ring that loses nothing. `judge` says of each rate yes, no or unknown, and
+why; `model` is the result, `picture`, `page` and `tell` show it; `compare` and `bygone` set several side by side.
 """

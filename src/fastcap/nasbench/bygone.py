@@ -10,11 +10,18 @@ from typing import Any
 import msgspec
 
 from fastcap import history
-from fastcap.nasbench.estimate import BYTES_PER_WORD, MARGIN, RATES_HZ, backlog_at
+from fastcap.nasbench.judge import BYTES_PER_WORD, RATES_HZ
 from fastcap.nasbench.model import NasBench, Stall
+from fastcap.nasbench.replay import MARGIN, recommended, ring_needed
+from fastcap.nasbench.trace import Phase, Trace, merged
 from fastcap.units import format_duration, format_rate, format_size
+from fastcap.workers.sync_policy import BLOCK_BYTES
 
 _HOUR_S = 3600.0
+_KEPT_PAUSES = 256  # of a bench's phase, the longest
+_REPLAYED = 8  # runs with the longest stalls, and as many that were stalled longest in all
+_USUAL_S = 0.25  # a call that takes longer is a stall
+_CATCHES_UP = 2.0  # a disk that was measured at a lower rate, over the rate in question
 _MOST = 1e15  # bytes, bytes per second, and the like
 _MOST_S = 1e9
 
@@ -30,10 +37,10 @@ class Hour(msgspec.Struct):
 
 
 class Need(msgspec.Struct, frozen=True):
-    """The ring that the worst stall would have needed at some rate."""
+    """The ring that the worst of all runs would have needed at some rate; None: no ring is enough there."""
 
     rate_bytes_per_s: float
-    bytes: int
+    bytes: int | None
 
 
 class Bygone(msgspec.Struct, frozen=True):
@@ -73,9 +80,22 @@ def remember(bench: NasBench) -> bool:
             "words_lost": None, "stalls": [{"at_s": s.at_s, "for_s": s.for_s} for s in bench.stalls],
             "write_p99_s": bench.write_s.p99, "write_max_s": bench.write_s.max,
             "fsync_p99_s": bench.fsync_s.p99, "fsync_max_s": bench.fsync_s.max,
-            "high_water_bytes": bench.ring_needed_bytes, "ring_bytes": None,
+            "high_water_bytes": max(bench.timeline.backlog_bytes, default=None), "ring_bytes": None,
+            "trace": msgspec.to_builtins(_shortened(bench.trace)),
         }
     )  # fmt: skip
+
+
+def _shortened(trace: Trace | None) -> Trace | None:
+    """Return a trace that a line of the history can hold."""
+    if trace is None:
+        return None
+    parts = {name: getattr(trace, name) for name in ("paced", "saturated")}
+    for name, phase in parts.items():
+        if phase is not None:
+            longest = sorted(phase.pauses, key=lambda pause: -pause[1])[:_KEPT_PAUSES]
+            parts[name] = msgspec.structs.replace(phase, pauses=sorted(longest))
+    return msgspec.structs.replace(trace, **parts)
 
 
 def bygone(directory: str | os.PathLike[str]) -> Bygone:
@@ -105,7 +125,7 @@ def bygone(directory: str | os.PathLike[str]) -> Bygone:
         observed_s=sum(r.duration_s for r in runs), words_lost=sum(r.words_lost for r in runs), hours=hours,
         worst_s=worst[0].for_s if worst else None,
         worst_at=(worst[1].started + timedelta(seconds=worst[0].at_s)).isoformat() if worst else None,
-        ring_needed=_needs([pair[0] for pair in stalls]),
+        ring_needed=_needs(runs) if stalls else [],
         backlog_bytes=held.backlog_bytes if held else None, backlog_rate=held.rate if held else None,
     )  # fmt: skip
 
@@ -114,12 +134,18 @@ def _below(destination: Any, folder: str) -> bool:
     return isinstance(destination, str) and destination.startswith(folder)
 
 
-def _needs(stalls: Sequence[Stall]) -> list[Need]:
-    """Return the ring for the longest stall alone, at each usual rate."""
-    longest = max(stalls, key=lambda s: s.for_s, default=None)
-    alone = [] if longest is None else [Stall(0.0, longest.for_s, longest.call)]
+def _needs(runs: Sequence[_Run]) -> list[Need]:
+    """Return the ring that loses nothing in the replay of any run, at each usual rate."""
+    longest = sorted(runs, key=lambda run: -max((s.for_s for s in run.stalls), default=0.0))[:_REPLAYED]
+    most = sorted(runs, key=lambda run: -sum(s.for_s for s in run.stalls))[:_REPLAYED]
     rates = [rate_hz * BYTES_PER_WORD for rate_hz in RATES_HZ]
-    return [Need(rate, backlog_at(rate, rate, alone, 0.0)) for rate in rates] if alone else []
+    worst = [*longest, *(run for run in most if run not in longest)]
+    return [Need(rate, _largest(run.ring_needed(rate) for run in worst)) for rate in rates]
+
+
+def _largest(rings: Iterable[int | None]) -> int | None:
+    found = list(rings)
+    return None if None in found else max(ring for ring in found if ring is not None)
 
 
 class _Run:
@@ -137,6 +163,9 @@ class _Run:
             Stall(_number(s["at_s"], _MOST_S, -_MOST_S), _number(s["for_s"], _MOST_S), "call")
             for s in entry.get("stalls") or []
         ]
+        self.fsync_s = min(_number(entry.get("fsync_p99_s") or 0.0), _USUAL_S)
+        self.write_s = min(_number(entry.get("write_p99_s") or 0.0), _USUAL_S)
+        self.trace = msgspec.convert(entry.get("trace"), Trace | None)
         self.stalled_at = [self.started + timedelta(seconds=s.at_s) for s in self.stalls]
 
     @classmethod
@@ -145,6 +174,17 @@ class _Run:
             return cls(entry)
         except (KeyError, TypeError, ValueError, OverflowError):
             return None
+
+    def ring_needed(self, rate: float) -> int | None:
+        """Return the ring that this run would have needed; of a capture its stalls and percentiles are known."""
+        if self.trace is not None:
+            return ring_needed(self.trace, rate, saturated=self.rate is None or rate > self.rate)
+        write_s, at_this_rate = self.write_s, self.rate is not None and rate <= self.rate
+        if not at_this_rate:
+            write_s = min(write_s, BLOCK_BYTES / (_CATCHES_UP * rate))
+        pauses = merged((max(0.0, s.at_s), s.for_s) for s in self.stalls)
+        phase = Phase(self.duration_s, [(BLOCK_BYTES, write_s)], [(BLOCK_BYTES, self.fsync_s)], pauses)
+        return ring_needed(Trace(phase, None, 0.0), rate)
 
     def add_to(self, hours: list[Hour]) -> None:
         """Count this run's time and stalls, each in the hour of day it fell in."""
@@ -194,12 +234,13 @@ def describe(found: Bygone) -> Iterable[str]:
             hours = f"{h.hour:02}-{(h.hour + 1) % 24:02}"
             yield f"{hours} {observed:>11} {h.stalls:8} {stalled:>15} {longest:>9}"
     if found.worst_s is not None and found.worst_at is not None:
-        yield f"worst stall: {format_duration(found.worst_s)}, {found.worst_at[:19].replace('T', ' ')}; it needs"
+        yield f"worst stall: {format_duration(found.worst_s)}, {found.worst_at[:19].replace('T', ' ')}"
+        yield "a ring that would have lost nothing in any of them, by replay:"
         for need in found.ring_needed:
-            use = -(-int(need.bytes * MARGIN) // (1 << 20))
-            yield (
-                f"  at {format_rate(need.rate_bytes_per_s)}: a ring of {format_size(need.bytes)}; "
-                f"with a margin of half --ring {use}MiB"
-            )
+            use = "none is enough" if need.bytes is None else (
+                f"{format_size(need.bytes)}; with a margin of {round(100 * (MARGIN - 1))} % "
+                f"--ring {recommended(need.bytes) >> 20}MiB"
+            )  # fmt: skip
+            yield f"  at {format_rate(need.rate_bytes_per_s)}: {use}"
     if found.backlog_bytes is not None and found.backlog_rate:
         yield f"largest backlog: {format_size(found.backlog_bytes)} at {format_rate(found.backlog_rate)}"

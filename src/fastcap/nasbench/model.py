@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from fastcap.errors import ConfigError
 from fastcap.histogram import LatencyHistogram
+from fastcap.nasbench.trace import Trace
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 KIND = "fastcap bench nas"
+Verdict = Literal["yes", "no", "unknown"]
 
 
 class Latencies(msgspec.Struct, frozen=True):
@@ -55,6 +57,7 @@ class Trouble(msgspec.Struct, frozen=True):
     for_s: float = 0.0
     calls: int = 1
     ongoing: bool = False
+    errno: int = 0
 
 
 class Mount(msgspec.Struct, frozen=True):
@@ -75,38 +78,86 @@ class Timeline(msgspec.Struct, frozen=True):
     backlog_bytes: list[int]
 
 
+class Saturated(msgspec.Struct, frozen=True):
+    """What the destination took when as much was written as it takes, after the offered load.
+
+    ``rate_bytes_per_s``: made durable, in the last third of ``seconds`` or in all of them, whichever is less; None
+    where nothing was. ``settled``: that was steady, and larger distances between fsyncs were no faster. ``whole``: all
+    the time was used; else rates up to 10 MHz were decided before, or there was no room for more. ``larger_may_help``:
+    the more was written before an fsync, the more was taken; a ring above a capture's default may do more.
+    ``median_bytes_per_s``: of the rounds of writes and an fsync in the last third; None: there were too few.
+    """
+
+    seconds: float
+    bytes: int
+    rate_bytes_per_s: float | None
+    settled: bool
+    whole: bool
+    larger_may_help: bool = False
+    median_bytes_per_s: float | None = None
+
+
 class Fit(msgspec.Struct, frozen=True):
     """Whether a board at some rate would fit this destination.
 
-    ``headroom`` is the destination's rate, its stalls included, over the board's. ``measured``: at this very
-    rate; else estimated from calls at another one.
+    Attributes
+    ----------
+    verdict : str
+        "yes": a capture with ``ring_needed_bytes`` loses nothing for what this bench can tell; "no"; or "unknown": it
+        was not measured, or what was measured does not tell. ``fits`` is "yes" as a truth value, ``why`` what stands
+        against a "yes".
+    rests_on : str
+        "offered": the load was offered, at this rate or a higher one; "unthrottled": the rate lies above it.
+    headroom : float or None
+        What was taken unthrottled, stalls included, over the board's rate; None: that was not measured.
+    ring_needed_bytes : int or None
+        The smallest ring that loses nothing in a replay of a capture's writer over the calls that were measured; None:
+        none is enough, or nothing was measured.
+    covered_s : float
+        For so long a capture would write what this bench has written to new blocks.
+    full_after_s : float or None
+        Until what is free is used up.
+    measured : bool
+        At this very rate.
     """
 
     rate_hz: float
     rate_bytes_per_s: float
     fits: bool
-    headroom: float
-    ring_needed_bytes: int
+    headroom: float | None
+    ring_needed_bytes: int | None
     measured: bool
     why: str
+    verdict: Verdict = "unknown"
+    rests_on: str = "offered"
+    covered_s: float = 0.0
+    full_after_s: float | None = None
 
 
 class NasBench(msgspec.Struct, frozen=True):
-    """What a destination did during ``observed_s`` seconds of paced writing.
+    """What a destination did during ``observed_s`` seconds of paced writing, and when written to without a pace.
 
     Attributes
     ----------
     rate_bytes_per_s : float
-        Bytes that were durable at the end, over the time that took.
+        Bytes of the offered load that were durable at the end, over the time that took.
     asked_bytes_per_s : float or None
-        The offered load; None: as fast as it goes.
-    busy_bytes_per_s : float or None
-        Bytes over the time spent in calls that were no stalls: how fast the destination is when it works.
+        The offered load; None: as fast as it goes, and that is all.
     ring_needed_bytes : int or None
-        Peak of what was offered and not durable: a ring below this would have lost words. None without a pace.
+        The smallest ring of a capture at that rate that would have lost nothing, by replay; where none is enough, the
+        largest backlog that there was. None without a pace.
     ring_recommended_bytes : int or None
-        That with ``margin``, not below what was modelled (`fastcap.nasbench.policy`). None also where the
-        destination took less than was offered: the backlog was still growing.
+        That with ``margin``. None also where the destination took less than was offered.
+    delay_s : Latencies or None
+        How long data waited until it was durable, at the offered load; what never was, until the end.
+    verdict : str or None
+        On the rate that was asked for; None: no rate was.
+    new_bytes : int
+        Written to blocks that were new; ``span_bytes``: at most so many were to be.
+    free_bytes : int or None
+        What is free without the bench's file; None: that was not known at the end.
+    unseen : str
+        What so short a time cannot tell.
     """
 
     directory: str
@@ -114,7 +165,6 @@ class NasBench(msgspec.Struct, frozen=True):
     observed_s: float
     asked_bytes_per_s: float | None
     rate_bytes_per_s: float
-    busy_bytes_per_s: float | None
     bytes: int
     span_bytes: int
     block_bytes: int
@@ -134,6 +184,13 @@ class NasBench(msgspec.Struct, frozen=True):
     host: str
     fastcap: str
     kind: str = KIND
+    verdict: Verdict | None = None
+    delay_s: Latencies | None = None
+    saturated: Saturated | None = None
+    new_bytes: int = 0
+    free_bytes: int | None = None
+    unseen: str = ""
+    trace: Trace | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return what ``--json`` prints."""
@@ -175,8 +232,9 @@ def load_bench(path: str | os.PathLike[str]) -> NasBench:
         if not isinstance(value, Mapping) or value.get("kind") != KIND:
             raise ValueError("it has no 'kind' that says so")
         bench = msgspec.convert(value, NasBench)
-        for latencies in (bench.write_s, bench.fsync_s):
-            LatencyHistogram.from_json(latencies.buckets)
+        for latencies in (bench.write_s, bench.fsync_s, bench.delay_s):
+            if latencies is not None:
+                LatencyHistogram.from_json(latencies.buckets)
         return bench
     except ValueError as error:  # msgspec's errors are ValueErrors
         remedy = "write one with 'fastcap bench nas DIR --json > FILE'"

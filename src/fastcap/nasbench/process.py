@@ -11,12 +11,12 @@ import tempfile
 
 from fastcap._ring import Ring
 from fastcap.nasbench import apart
-from fastcap.nasbench.policy import CATCH_UP
 from fastcap.ringsize import SHM
 from fastcap.wire import Closed, Message, pair
 from fastcap.workers import argv_of
 
 _NOISE_BYTES = 8 << 20
+_CALLS = ("write", "fsync")  # by the slot that is busy with them
 _REMOVE_S = 2.0
 _SAID_BYTES = 4096
 
@@ -33,9 +33,9 @@ class WriterProcess:
     def __init__(self, message: Message) -> None:
         self.name: str | None = None  # of its file, if that could not be taken away
         self.left: str | None = None  # the file's path, if it is still there when this was left
-        self.elsewhere = False  # at its end the directory's path led to something else
+        self.over: Message = {"elsewhere": False}  # what it said at its end
         self._directory: str = message["directory"]
-        self.ring = _ring_of_noise(max(_NOISE_BYTES, CATCH_UP * message["block_bytes"]))
+        self.ring = _ring_of_noise(max(_NOISE_BYTES, 4 * message["block_bytes"]))
         self.channel, theirs = pair()
         fds = [theirs.fileno(), self.ring.control_fd, self.ring.data_fd, self.ring.events_fd]
         argv = argv_of("fastcap.nasbench.writer", *map(str, fds))
@@ -48,9 +48,12 @@ class WriterProcess:
         self.channel.send(message)
 
     @property
-    def busy_since_ns(self) -> int:
-        """Since when it is in a system call on the destination; 0: in none."""
-        return int(self.ring.slot_state(0)["busy_since_ns"])
+    def under_way(self) -> tuple[str, int] | None:
+        """In what call on the destination it is, and since when (CLOCK_MONOTONIC); None: in none."""
+        for slot, call in enumerate(_CALLS):
+            if since_ns := int(self.ring.slot_state(slot)["busy_since_ns"]):
+                return call, since_ns
+        return None
 
     def receive(self, timeout_s: float) -> Message | None:
         """Return its next message, None when the time is over.
@@ -80,7 +83,7 @@ class WriterProcess:
     def __exit__(self, *_: object) -> None:
         self.channel.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(_REMOVE_S if self.busy_since_ns == 0 else 0)
+            self.process.wait(_REMOVE_S if self.under_way is None else 0)
         if self.process.poll() is None:
             self.process.send_signal(
                 signal.SIGKILL

@@ -1,7 +1,8 @@
 """``fastcap.bench_nas``: pace writes to a directory as a capture would, and tell how it bore them.
 
-Flow: the writer process makes its file; from then on the offered load runs by the clock. This process hears of
-every call, and looks into shared memory at what is under way: a call stuck for minutes stops nothing here.
+The writer process makes its file; from then on the offered load runs by the clock, and after it, for at most as long
+again, as much is written as is taken. This process hears of every call, and looks into shared memory at what is under
+way: a call stuck for minutes stops nothing here.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ import msgspec
 import fastcap
 from fastcap._ring import now_ns
 from fastcap.errors import SinkError, WorkerError
-from fastcap.nasbench.estimate import BYTES_PER_WORD, MARGIN, Outage, Service, recommended
-from fastcap.nasbench.model import Mount, NasBench
-from fastcap.nasbench.policy import GATHER_S, LEAST_RING_BYTES, Offer
+from fastcap.nasbench.judge import BYTES_PER_WORD, RATES_HZ, Evidence, fits, unseen
+from fastcap.nasbench.model import Fit, Mount, NasBench
+from fastcap.nasbench.offer import Offer
 from fastcap.nasbench.process import Interruption, WriterProcess
+from fastcap.nasbench.replay import MARGIN, recommended
+from fastcap.nasbench.saturation import Saturation
 from fastcap.nasbench.tally import Tally
+from fastcap.ringsize import SYNCS, default_fsync_bytes, default_ring_bytes
 from fastcap.units import (
     format_duration,
     format_size,
@@ -32,11 +36,12 @@ from fastcap.units import (
 )
 from fastcap.wire import Closed, Message
 from fastcap.workers.calls import STALL_NS
+from fastcap.workers.sync_policy import GATHER_S
 
-SPAN_BYTES = 2 << 30
+SATURATE_S = (1.0, 60.0)  # without a pace, at most as long as with one, within these
 _LOOK_S = 0.1
 PATIENCE_S = 60.0  # with a destination that has not answered yet
-_PATIENCE_S = (1.0, 10.0)  # for the last calls: at least, at most
+_PATIENCE_S = (1.0, 30.0)  # for the last calls: at least, at most
 _BLOCKS = (4096, 64 << 20)
 _LEAST_S = 0.1
 
@@ -57,17 +62,21 @@ def byte_rate(rate: str | float | None) -> float | None:
     return parse_byte_rate(rate)
 
 
-class _Request:
+class Request:
     """The arguments, checked; nothing was touched."""
 
-    def __init__(self, directory: str, rate: Any, seconds: Any, span: Any, block: Any, every: Any) -> None:
+    def __init__(
+        self, directory: str, rate: Any, seconds: Any, span: Any, block: Any, every: Any, saturate: Any
+    ) -> None:
         self.directory = directory
         self.rate = byte_rate(rate)
         self.seconds = float(parse_duration_s(seconds))
         self.block = parse_size(block)
         self.every = None if every is None else parse_size(every)
-        self.span_given = span is not None
-        self.span = SPAN_BYTES if span is None else parse_size(span)
+        self.saturate_s = min(max(self.seconds, SATURATE_S[0]), SATURATE_S[1])
+        if saturate is not None:
+            self.saturate_s = 0.0 if saturate in (0, "0") else float(parse_duration_s(saturate))
+        self.span = None if span is None else parse_size(span)
         if self.rate is not None and self.rate < BYTES_PER_WORD:
             raise ValueError(f"rate {rate} is below a word a second; give one such as 16MB/s")
         if self.seconds < _LEAST_S:
@@ -80,7 +89,7 @@ class _Request:
             raise ValueError(
                 f"fsync-every {every} is below a block of {self.block} bytes; give at least that"
             )
-        if self.span < (self.every or self.block):
+        if self.span is not None and self.span < (self.every or self.block):
             raise ValueError(f"span {span} is below {self.every or self.block} bytes; give one such as 2GiB")
         if self._offers_nothing():
             raise ValueError(
@@ -93,12 +102,19 @@ class _Request:
             return False
         return self.rate * (self.seconds - 2 * GATHER_S) < BYTES_PER_WORD
 
+    @property
+    def rates(self) -> list[float]:
+        """Rates that are to be decided; with no pace the time is what was asked for."""
+        return [] if self.rate is None else [self.rate, *(BYTES_PER_WORD * rate for rate in RATES_HZ)]
+
     def message(self) -> Message:
-        """Return the order to the writer."""
+        """Return the order to the writer: the ring is what a capture would take here."""
+        ring = max(default_ring_bytes(), SYNCS * (self.every or 0))
         return {
             "op": "bench", "directory": self.directory, "bytes_per_s": self.rate, "seconds": self.seconds,
-            "block_bytes": self.block, "span_bytes": self.span, "span_given": self.span_given,
-            "fsync_every": self.every,
+            "block_bytes": self.block, "span_bytes": self.span, "ring_bytes": ring,
+            "fsync_every": self.every or default_fsync_bytes(ring, self.rate), "rates": self.rates,
+            "saturate_s": self.saturate_s,
         }  # fmt: skip
 
 
@@ -110,10 +126,11 @@ def bench_nas(
     span: str | int | None = None,
     block: str | int = "1MiB",
     fsync_every: str | int | None = None,
+    saturate: str | float | None = None,
     progress: Progress | None = None,
     remember: bool = True,
 ) -> NasBench:
-    """Measure what a destination would do to a capture. Blocks for ``seconds``; SIGINT ends it early.
+    """Measure what a destination would do to a capture. Blocks for up to twice ``seconds``; SIGINT ends it early.
 
     Parameters
     ----------
@@ -123,11 +140,14 @@ def bench_nas(
         Bytes per second that are offered, by the clock; ``"max"`` or None: as fast as it goes.
     seconds : str or number
     span : str or int, optional
-        Writes go round within so many bytes; default: 2 GiB, or half of what is free.
+        Writes go round within so many bytes; default: new blocks, in half of what is free.
     block : str or int
         Bytes gathered for one write.
     fsync_every : str or int, optional
-        Bytes between fsyncs; default: as a capture chooses.
+        Bytes between fsyncs, as for a capture; default: as it chooses.
+    saturate : str or number, optional
+        For how long, at most, as much is written afterwards as is taken, which other users of the disk notice; default:
+        ``seconds``, a minute at most; 0: not at all, and then nothing is known of higher rates.
     progress : callable, optional
         Called ten times a second with the seconds gone, the tally and the backlog.
     remember : bool
@@ -146,13 +166,15 @@ def bench_nas(
     """
     if not os.fspath(directory):
         raise ValueError("'' is no directory; name the destination's (. is this one)")
-    request = _Request(os.path.abspath(os.fsdecode(directory)), rate, seconds, span, block, fsync_every)
+    request = Request(
+        os.path.abspath(os.fsdecode(directory)), rate, seconds, span, block, fsync_every, saturate
+    )
     started = datetime.now().astimezone().isoformat()
     with Interruption() as interruption, WriterProcess(request.message()) as writer:
         begun = _begin(writer, request, interruption)
         tally = Tally(Offer(request.rate, begun["start_ns"], begun["end_ns"]))
-        _follow(writer, tally, interruption, progress)
-    begun.update(left=writer.left, elsewhere=writer.elsewhere)
+        _follow(writer, tally, request, interruption, progress)
+    begun.update(writer.over, left=writer.left)
     found = _result(request, begun, tally, started, interrupted=interruption.came)
     if remember:
         from fastcap.nasbench.bygone import remember as append
@@ -161,7 +183,7 @@ def bench_nas(
     return found
 
 
-def _begin(writer: WriterProcess, request: _Request, interruption: Interruption) -> Message:
+def _begin(writer: WriterProcess, request: Request, interruption: Interruption) -> Message:
     """Wait until the file is there."""
     got, patient_until_ns = None, now_ns() + int(PATIENCE_S * 1e9)
     while got is None:
@@ -183,10 +205,14 @@ def _begin(writer: WriterProcess, request: _Request, interruption: Interruption)
 
 
 def _follow(
-    writer: WriterProcess, tally: Tally, interruption: Interruption, progress: Progress | None
+    writer: WriterProcess,
+    tally: Tally,
+    request: Request,
+    interruption: Interruption,
+    progress: Progress | None,
 ) -> None:
-    """Hear the writer until the time is over and its last fsync is, or patience with that."""
-    end_ns, stopped = tally.offer.end_ns, False
+    """Hear the writer until it has done all, or patience with its last call is over."""
+    stopped = False
     while True:
         try:
             got = writer.receive(_LOOK_S)
@@ -195,9 +221,9 @@ def _follow(
             raise WorkerError(
                 f"the bench's writer ended before its time, with status {status}: {writer.last_words()}"
             ) from error
-        if got is not None and _take(got, tally):
-            tally.end(got["at_ns"], 0)
-            writer.name, writer.elsewhere = got["name"], got["elsewhere"]
+        if got is not None and take(got, tally, request):
+            tally.end(got["at_ns"], None)
+            writer.name, writer.over = got["name"], got
             return
         now = now_ns()
         if progress is not None:
@@ -205,9 +231,9 @@ def _follow(
         if interruption.came and not stopped:
             stopped = True
             writer.stop()
-            tally.offer.end_ns = end_ns = min(end_ns, now)
-        if now > end_ns + _patience_ns(tally):
-            tally.end(now, writer.busy_since_ns)
+            tally.stop(now)
+        if now > tally.due_ns + _patience_ns(tally):
+            tally.end(now, writer.under_way)
             return
 
 
@@ -218,49 +244,71 @@ def _patience_ns(tally: Tally) -> int:
     return min(most, max(least, 2 * longest))
 
 
-def _take(got: Message, tally: Tally) -> bool:
+def take(got: Message, tally: Tally, request: Request) -> bool:
     """Take a message; True: the bench is over."""
     if got["op"] == "calls":
         for call in got["calls"]:
             tally.call(*call)
     elif got["op"] == "failed":
-        tally.failed(got["at_ns"], got["text"])
+        tally.failed(got["at_ns"], got["text"], got["errno"])
+    elif got["op"] == "saturating":
+        tally.saturating(Saturation(*got["parts"], rates=request.rates))
     return bool(got["op"] == "over")
 
 
-def _result(request: _Request, begun: Message, tally: Tally, started: str, *, interrupted: bool) -> NasBench:
-    """Put together what was found."""
-    observed_s = (min(now_ns(), tally.offer.end_ns) - tally.offer.start_ns) * 1e-9
-    durable_s = max(observed_s, (tally.durable_ns - tally.offer.start_ns) * 1e-9)
-    write_s, fsync_s = tally.latencies("write"), tally.latencies("fsync")
-    needed = None if request.rate is None else tally.peak_bytes
-    troubles = tally.troubles.told
-    outages: list[Outage] = [*tally.stalls, *troubles]
-    service = Service(
-        tally.busy_bytes_per_s, outages, durable_s, fsync_s.p99, request.rate, needed, tally.stalled_bytes
-    )
-    fits = service.fits()
-    growing = any(fit.measured and fit.headroom < 1 for fit in fits)
-    return NasBench(
-        directory=request.directory, started=started, observed_s=round(observed_s, 6),
-        asked_bytes_per_s=request.rate, rate_bytes_per_s=tally.durable / durable_s if durable_s > 0 else 0.0,
-        busy_bytes_per_s=tally.busy_bytes_per_s, bytes=tally.bytes, span_bytes=begun["span_bytes"],
-        block_bytes=request.block, fsync_every_bytes=request.every, write_s=write_s, fsync_s=fsync_s,
-        stalls=tally.stalls, ring_needed_bytes=needed,
-        ring_recommended_bytes=None if needed is None or growing else recommended(needed, LEAST_RING_BYTES),
-        margin=MARGIN, fits=fits, timeline=tally.timeline(),
-        mount=msgspec.convert(begun["mount"], Mount | None),
-        warnings=[*begun["warnings"], *_warnings(request, begun, tally)], errors=troubles,
-        interrupted=interrupted, host=socket.gethostname(), fastcap=fastcap.__version__,
+def evidence_of(request: Request, begun: Message, tally: Tally) -> Evidence:
+    """Return what the verdicts rest on, once the bench is over."""
+    return Evidence(
+        asked=request.rate, every=request.every, seconds=tally.seconds, trace=tally.trace(begun["made_ns"] * 1e-9),
+        saturated=tally.saturated(), errors=tally.troubles.told, ongoing=tally.ongoing, rising=tally.lows.rising,
+        new_bytes=min(tally.durable, begun["span_bytes"]), went_round=tally.durable > begun["span_bytes"],
+        free_bytes=begun["free_bytes"] or None, elsewhere=begun["elsewhere"],
     )  # fmt: skip
 
 
-def _warnings(request: _Request, begun: Message, tally: Tally) -> list[str]:
+def _result(request: Request, begun: Message, tally: Tally, started: str, *, interrupted: bool) -> NasBench:
+    """Put together what was found."""
+    offer, evidence = tally.offer, evidence_of(request, begun, tally)
+    observed_s = (min(now_ns(), offer.end_ns) - offer.start_ns) * 1e-9
+    durable_s = max(observed_s, (tally.durable_ns - offer.start_ns) * 1e-9)
+    durable = tally.durable if request.rate is None else min(tally.durable, offer.total)
+    found = fits(evidence)
+    asked = next((fit for fit in found if fit.measured), None)
+    needed = None if asked is None else asked.ring_needed_bytes or tally.peak_bytes
+    return NasBench(
+        directory=request.directory, started=started, observed_s=round(observed_s, 6),
+        asked_bytes_per_s=request.rate, rate_bytes_per_s=durable / durable_s if durable_s > 0 else 0.0,
+        bytes=tally.bytes, span_bytes=begun["span_bytes"], block_bytes=request.block,
+        fsync_every_bytes=request.every, write_s=tally.latencies("write"), fsync_s=tally.latencies("fsync"),
+        stalls=tally.stalls, ring_needed_bytes=needed, ring_recommended_bytes=_recommended(asked, request.every),
+        margin=MARGIN, fits=found, timeline=tally.timeline(), mount=msgspec.convert(begun["mount"], Mount | None),
+        warnings=[*begun["warnings"], *_warnings(request, begun, tally)], errors=tally.troubles.told,
+        interrupted=interrupted, host=socket.gethostname(), fastcap=fastcap.__version__,
+        verdict=None if asked is None else asked.verdict,
+        delay_s=None if request.rate is None else tally.latencies("delay"), saturated=evidence.saturated,
+        new_bytes=evidence.new_bytes, free_bytes=evidence.free_bytes, unseen=unseen(evidence), trace=evidence.trace,
+    )  # fmt: skip
+
+
+def _recommended(asked: Fit | None, every: int | None) -> int | None:
+    """Return the ring to use, None where none would do."""
+    if asked is None or asked.ring_needed_bytes is None or asked.verdict == "no":
+        return None
+    return recommended(asked.ring_needed_bytes, every)
+
+
+def _warnings(request: Request, begun: Message, tally: Tally) -> list[str]:
     """Return what should be known when reading the figures."""
     found = []
-    if begun["span_bytes"] < request.span // 4096 * 4096:
+    if tally.durable > begun["span_bytes"]:
+        span = format_size(begun["span_bytes"])
+        why = "" if request.span is not None else f", for only {format_size(begun['free_bytes'])} are free"
+        found.append(
+            f"writes went round within {span}{why}: blocks were written over, where a capture takes new ones"
+        )
+    elif tally.saturation is not None and tally.durable + request.block > begun["span_bytes"]:
         half, free = format_size(begun["span_bytes"]), format_size(begun["free_bytes"])
-        found.append(f"only {free} are free: writes went round within {half}")
+        found.append(f"only {free} are free: writing as fast as it goes ended when {half} were written")
     if begun["made_ns"] >= STALL_NS:
         made_s = begun["made_ns"] * 1e-9
         arrives = "" if request.rate is None else f": {format_size(int(request.rate * made_s))} in its ring"

@@ -7,8 +7,10 @@ from typing import Any
 import msgspec
 
 from fastcap.histogram import LatencyHistogram
-from fastcap.nasbench.model import Latencies, Stall, Timeline, Trouble
-from fastcap.nasbench.policy import Offer
+from fastcap.nasbench.model import Latencies, Saturated, Stall, Timeline, Trouble
+from fastcap.nasbench.offer import Lows, Offer
+from fastcap.nasbench.saturation import LEAST_LATE, Saturation
+from fastcap.nasbench.trace import CallTrace, Trace
 from fastcap.workers.calls import STALL_NS
 
 _FIRST_STEP_NS = 10_000_000
@@ -51,13 +53,13 @@ class Troubles:
         self.told: list[Trouble] = []
         self._open = False
 
-    def failed(self, at_s: float, text: str) -> None:
+    def failed(self, at_s: float, text: str, errno: int = 0) -> None:
         """Take a call that failed; the same again, with nothing durable between, is one trouble."""
         if self._open and self.told[-1].text == text:
             self._change(calls=self.told[-1].calls + 1)
             return
         self.over(at_s)
-        self.told.append(Trouble(round(at_s, 6), text))
+        self.told.append(Trouble(round(at_s, 6), text, errno=errno))
         self._open = True
 
     def over(self, at_s: float, *, ongoing: bool = False) -> None:
@@ -71,48 +73,88 @@ class Troubles:
 
 
 class Tally:
-    """What is known of a bench under way."""
+    """What is known of a bench under way: of the offered load, and of what was taken without a pace after it."""
 
     def __init__(self, offer: Offer) -> None:
         self.offer = offer
         self.histograms = {"write": LatencyHistogram(), "fsync": LatencyHistogram()}
+        self.delays = LatencyHistogram()  # from a hundredth of a second's data to its being durable
         self.stalls: list[Stall] = []
         self.troubles = Troubles()
         self.bytes = self.durable = self.peak_bytes = 0
-        self.busy_ns = self.stalled_ns = 0
-        self.stalled_bytes = 0  # made durable by stalls: a slow destination does much in its long calls
-        self._stalled_writes = 0  # bytes of such writes since the last fsync
+        self.lows = Lows(offer)
         self.steps = Steps()
         self.durable_ns = offer.start_ns  # when `durable` was reached
+        self.saturation: Saturation | None = None
+        self._paced, self._saturated = CallTrace(offer.start_ns), CallTrace(offer.start_ns)
+        self._ended_ns = offer.start_ns
         self._curve_ns = offer.start_ns  # up to where the backlog's curve is drawn
+        self._arrived_ns = offer.start_ns  # data up to here is in `delays`
+
+    @property
+    def _counts(self) -> bool:
+        """Tell whether calls are those of the load that was asked for."""
+        return self.saturation is None or self.offer.bytes_per_s is None
+
+    def saturating(self, found: Saturation) -> None:
+        """Take that from now on calls have no pace."""
+        self.saturation, self._saturated = found, CallTrace(found.start_ns)
+
+    def stop(self, now_ns: int) -> None:
+        """Take that what is under way is to end now."""
+        self.offer.end_ns = min(self.offer.end_ns, now_ns)
+        if self.saturation is not None:
+            self.saturation.end_ns = min(self.saturation.end_ns, now_ns)
+
+    @property
+    def due_ns(self) -> int:
+        """Return when the writer is to come to an end."""
+        return self.offer.end_ns if self.saturation is None else self.saturation.end_ns
+
+    @property
+    def seconds(self) -> float:
+        """How long the bench took in all."""
+        return self._since_start_s(self._ended_ns)
 
     def call(self, call: str, start_ns: int, took_ns: int, value: int) -> None:
         """Take a call that has returned; see `fastcap.nasbench.writer.Writer`."""
-        self.histograms[call].record(took_ns)
-        self.steps.add(call, start_ns - self.offer.start_ns, took_ns)
-        self.busy_ns += took_ns
-        stalled = took_ns >= STALL_NS
-        if stalled:
-            self._stall(call, start_ns, took_ns, ongoing=False)
-        if call == "write":
-            self.bytes += value
-            self._stalled_writes += value if stalled else 0
-        elif value >= 0:
-            made = max(0, value - self.durable)
-            self.stalled_bytes += made if stalled else min(made, self._stalled_writes)
-            self._stalled_writes = 0
+        size = value if call == "write" else max(0, value - self.durable)
+        if size > 0:
+            trace = self._paced if self.saturation is None else self._saturated
+            trace.add(call, start_ns, took_ns, size)
+        if self._counts:
+            self._count(call, start_ns, took_ns, ongoing=False)
+            self.bytes += value if call == "write" else 0
+        if call == "fsync" and value >= 0:
             self._made_durable(start_ns + took_ns, value)
 
-    def _stall(self, call: str, start_ns: int, took_ns: int, *, ongoing: bool) -> None:
-        self.stalled_ns += took_ns
-        at_s, for_s = self._since_start_s(start_ns), took_ns * 1e-9
-        self.stalls.append(Stall(round(at_s, 6), round(for_s, 6), call, ongoing))
+    def _count(self, call: str, start_ns: int, took_ns: int, *, ongoing: bool) -> None:
+        self.histograms[call].record(took_ns)
+        self.steps.add(call, start_ns - self.offer.start_ns, took_ns)
+        if took_ns >= STALL_NS:
+            at_s, for_s = self._since_start_s(start_ns), took_ns * 1e-9
+            self.stalls.append(Stall(round(at_s, 6), round(for_s, 6), call, ongoing))
 
     def _made_durable(self, at_ns: int, reached: int) -> None:
-        self.backlog_until(at_ns)
         if reached > self.durable:
             self.troubles.over(self._since_start_s(at_ns))
-        self.durable, self.durable_ns = reached, at_ns
+        if self._counts or self.durable < self.offer.total:
+            self.backlog_until(at_ns)
+            self.durable_ns = at_ns
+        self._delayed(at_ns, reached)
+        self.durable = reached
+        self.lows.add(at_ns, self.offer.by(at_ns) - reached)
+        if self.saturation is not None:
+            self.saturation.synced(at_ns, reached)
+
+    def _delayed(self, at_ns: int, reached: int) -> None:
+        """Take how long data waited that is durable, or waits still, at a time."""
+        if self.offer.bytes_per_s is None:
+            return
+        until_ns = min(self.offer.when_ns(reached), self.offer.end_ns, at_ns)
+        while self._arrived_ns < until_ns:
+            self.delays.record(at_ns - self._arrived_ns)
+            self._arrived_ns += _ARRIVAL_NS
 
     def backlog_until(self, at_ns: int) -> None:
         """Draw the backlog's curve up to a time: it rises by the offered rate from one fsync's return to the next."""
@@ -126,30 +168,61 @@ class Tally:
         self.peak_bytes = max(self.peak_bytes, backlog)
         self._curve_ns = max(self._curve_ns, at_ns)
 
-    def failed(self, at_ns: int, text: str) -> None:
+    def failed(self, at_ns: int, text: str, errno: int = 0) -> None:
         """Take a call that failed."""
-        self.troubles.failed(self._since_start_s(at_ns), text)
+        self.troubles.failed(self._since_start_s(at_ns), text, errno)
 
     def _since_start_s(self, at_ns: int) -> float:
         return (at_ns - self.offer.start_ns) * 1e-9
 
-    def end(self, at_ns: int, busy_since_ns: int) -> None:
-        """Take the end, with a call under way since ``busy_since_ns``, 0: none."""
-        self.backlog_until(at_ns)
+    def end(self, at_ns: int, under_way: tuple[str, int] | None) -> None:
+        """Take the end, with a call under way since some time; None: none."""
+        self._ended_ns = at_ns
+        if self._counts or self.durable < self.offer.total:
+            self.backlog_until(at_ns)
+            self._delayed(at_ns, self.offer.total)
         self.troubles.over(self._since_start_s(at_ns), ongoing=True)
-        if busy_since_ns and at_ns - busy_since_ns >= STALL_NS:
-            self._stall("call", busy_since_ns, at_ns - busy_since_ns, ongoing=True)
-            self.busy_ns += at_ns - busy_since_ns
+        if under_way is not None and at_ns - under_way[1] >= STALL_NS:
+            call, since_ns = under_way
+            self._count(call, since_ns, at_ns - since_ns, ongoing=True)
 
     @property
-    def busy_bytes_per_s(self) -> float | None:
-        """Bytes over time of the calls that were no stalls; None when they made nothing durable."""
-        working_ns, made = self.busy_ns - self.stalled_ns, self.durable - self.stalled_bytes
-        return made / (working_ns * 1e-9) if made > 0 and working_ns > 0 else None
+    def ongoing(self) -> Stall | None:
+        """The call that had not returned at the end; None: all had."""
+        return next((stall for stall in self.stalls if stall.ongoing), None)
+
+    def trace(self, create_s: float) -> Trace:
+        """Return both parts as a replay needs them; what failed or had not returned is a pause."""
+        outages = [(t.at_s, t.for_s) for t in self.troubles.told]
+        outages += [(stall.at_s, stall.for_s) for stall in self.stalls if stall.ongoing]
+        paced_s = (self.offer.end_ns - self.offer.start_ns) * 1e-9
+        found, paced, saturated = self.saturation, None, None
+        if self.offer.bytes_per_s is not None:
+            paced = self._paced.phase(paced_s, [o for o in outages if o[0] < paced_s])
+        if found is not None:
+            begin_s = self._since_start_s(found.start_ns)
+            late = [(at_s - begin_s, for_s) for at_s, for_s in outages if at_s >= begin_s]
+            saturated = self._saturated.phase(found.seconds, late)
+        return Trace(paced, saturated, round(create_s, 6))
+
+    def saturated(self) -> Saturated | None:
+        """Return what was taken without a pace; None: nothing was."""
+        found = self.saturation
+        if found is None:
+            return None
+        settled = not (found.climbing or found.falling)
+        late = found.late()
+        middle = late[len(late) // 2] if len(late) >= LEAST_LATE else None
+        rates = {"rate_bytes_per_s": found.rate, "median_bytes_per_s": middle}
+        whole = self._ended_ns >= found.end_ns
+        return Saturated(
+            seconds=round(found.seconds, 6), bytes=found.bytes, settled=settled, whole=whole,
+            larger_may_help=found.capped, **rates,
+        )  # fmt: skip
 
     def latencies(self, call: str) -> Latencies:
-        """Return the percentiles of one kind of call."""
-        h = self.histograms[call]
+        """Return the percentiles of one kind of call, or ``delay``: of the data."""
+        h = self.delays if call == "delay" else self.histograms[call]
         p = {name: h.percentile(at) for name, at in _PERCENTILES.items()}
         longest = None if h.max_ns is None else h.max_ns / 1e9
         return Latencies(**p, max=longest, count=h.count, error=_RELATIVE_ERROR, buckets=h.to_json())
@@ -164,4 +237,5 @@ class Tally:
         return Timeline(self.steps.step_ns * 1e-9, seconds["write"], seconds["fsync"], backlog)
 
 
+_ARRIVAL_NS = 10_000_000
 _PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p999": 99.9, "p9999": 99.99}

@@ -14,12 +14,16 @@ def describe(bench: NasBench) -> Iterator[str]:
     """Yield the lines that a person reads."""
     yield f"{bench.directory}: {_mounted(bench)}"
     asked = "as fast as it goes" if bench.asked_bytes_per_s is None else format_rate(bench.asked_bytes_per_s)
-    blocks = f"in blocks of {format_size(bench.block_bytes)}, round within {format_size(bench.span_bytes)}"
     ended = ", interrupted" if bench.interrupted else ""
+    blocks = f"in blocks of {format_size(bench.block_bytes)}"
     yield f"offered    {asked} for {format_duration(bench.observed_s)}{ended}, {blocks}"
-    yield f"sustained  {format_rate(bench.rate_bytes_per_s)} durable{_busy(bench)}"
+    yield f"sustained  {format_rate(bench.rate_bytes_per_s)} durable"
+    if bench.asked_bytes_per_s is not None:
+        yield f"saturated  {_saturated(bench)}"
+    if bench.delay_s is not None:
+        yield f"data       {_percentiles(bench.delay_s, 'until durable')}"
     for name, found in (("write", bench.write_s), ("fsync", bench.fsync_s)):
-        yield f"{name:10} {_percentiles(found)}"
+        yield f"{name:10} {_percentiles(found, f'{found.count:,} calls')}"
     yield from _stalls(bench)
     yield from _errors(bench)
     yield f"ring       {_ring(bench)}"
@@ -27,6 +31,8 @@ def describe(bench: NasBench) -> Iterator[str]:
         yield f"{'fits' if k == 0 else '':10} {_fit(fit)}"
     for warning in bench.warnings:
         yield f"warning    {warning}"
+    if bench.unseen:
+        yield f"unseen     {bench.unseen}"
 
 
 def _mounted(bench: NasBench) -> str:
@@ -36,19 +42,22 @@ def _mounted(bench: NasBench) -> str:
     return f"{m.file_system} ({m.source} on {m.point}; {','.join(m.options)})"
 
 
-def _busy(bench: NasBench) -> str:
-    if bench.busy_bytes_per_s is None or bench.asked_bytes_per_s is None:
-        return ""
-    return f"; while working it took {format_rate(bench.busy_bytes_per_s)}"
+def _saturated(bench: NasBench) -> str:
+    found = bench.saturated
+    if found is None or found.rate_bytes_per_s is None:
+        return "not measured"
+    settled = "" if found.settled else ", and not steady yet"
+    taken = f"{format_size(found.bytes)} in {format_duration(found.seconds)}"
+    return f"{format_rate(found.rate_bytes_per_s)} durable{settled} ({taken})"
 
 
-def _percentiles(found: Latencies) -> str:
+def _percentiles(found: Latencies, of: str) -> str:
     if found.count == 0 or found.max is None:
         return "none returned"
     values = (("p50", found.p50), ("p90", found.p90), ("p99", found.p99), ("p99.9", found.p999),
               ("p99.99", found.p9999))  # fmt: skip
     told = [f"{name} {format_duration(value)}" for name, value in values if value is not None]
-    return "  ".join([*told, f"max {format_duration(found.max)}", f"({found.count:,} calls)"])
+    return "  ".join([*told, f"max {format_duration(found.max)}", f"({of})"])
 
 
 def _stalls(bench: NasBench) -> Iterator[str]:
@@ -81,16 +90,21 @@ def _ring(bench: NasBench) -> str:
     if any(s.ongoing for s in bench.stalls) or any(e.ongoing for e in bench.errors):
         needed = f"at least {needed}"  # it was still growing
     if bench.ring_recommended_bytes is None:
-        return f"{needed} needed in the {time} observed, and growing: less was taken than was offered"
+        return f"{needed} needed for the {time} observed, and none is enough: see below"
     use = f"--ring {bench.ring_recommended_bytes >> 20}MiB"
-    short = "; a rare stall needs a longer look: --seconds 24h" if bench.observed_s < 3600 else ""
-    return f"{needed} needed in the {time} observed; with a margin of half: {use}{short}"
+    return f"{needed} needed for the {time} observed; with a margin of {round(100 * (bench.margin - 1))} %: {use}"
 
 
 def _fit(fit: Fit) -> str:
     what = f"{format_rate_hz(fit.rate_hz)} ({format_rate(fit.rate_bytes_per_s)})"
-    how = "measured" if fit.measured else "estimated"
-    ring = f"ring needed {format_size(fit.ring_needed_bytes)}"
-    if fit.fits:
-        return f"{what}: yes, {fit.headroom:.3g} times what it needs, {ring} ({how})"
-    return f"{what}: NO, {fit.why} ({how})"
+    if fit.verdict != "yes":
+        return f"{what}: {fit.verdict.upper()}, {fit.why} ({fit.rests_on})"
+    facts = []
+    if fit.headroom is not None:
+        facts.append(f"{fit.headroom:.3g} times what it needs")
+    if fit.ring_needed_bytes is not None:
+        facts.append(f"ring needed {format_size(fit.ring_needed_bytes)}")
+    facts.append(f"shown for {format_duration(fit.covered_s)}")
+    if fit.full_after_s is not None:
+        facts.append(f"disk full after {format_duration(fit.full_after_s)}")
+    return f"{what}: yes, {', '.join(facts)} ({fit.rests_on})"
