@@ -171,6 +171,39 @@ def test_counters_of_a_recording_begin_at_nothing(engine: Engine) -> None:
         os.close(fd)
 
 
+def test_silence_of_one_recording_is_not_the_next_one_s(engine: Engine) -> None:
+    ours, theirs = os.pipe()
+    control, peer = socket.socketpair()
+    engine.announce()
+    reader = Reader(engine.ring, control.fileno())
+    reader.begin(ours, 1, word_bytes=8, can_wait=False, gather_s=0)
+    thread = threading.Thread(target=reader.run)
+    thread.start()
+    wait_until(lambda: engine.ring.reader_state()["quiet_ns"], 20, "silence")
+    peer.send(b"x")
+    thread.join()
+    assert engine.ring.reader_state()["quiet_ns"]
+
+    reader.begin(-1, 2, word_bytes=8, can_wait=False)
+
+    assert engine.ring.reader_state()["quiet_ns"] == 0
+    for each in (control, peer):
+        each.close()
+    for fd in (ours, theirs):
+        os.close(fd)
+
+
+def test_first_arrival_stays_what_it_was(engine: Engine) -> None:
+    engine.begin()
+    times = []
+    for first in (0, 10):
+        engine.feed(counter(first, 10))
+        state = engine.ring.reader_state()
+        times.append((state["first_ns"], state["last_ns"]))
+    (first, latest), (first_again, latest_again) = times
+    assert 0 < first == first_again <= latest < latest_again
+
+
 def test_words_dropped_at_the_end_of_a_recording_are_not_the_next_one_s(engine: Engine) -> None:
     engine.claim(LOSSLESS | ESSENTIAL)
     engine.begin(1)

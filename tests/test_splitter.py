@@ -159,6 +159,23 @@ def test_drop_that_closes_while_it_is_looked_at_is_counted_whole(engine: Engine)
     assert gaps_of(engine.events()) == [(C, C // 8, 1500)]
 
 
+def test_room_that_came_before_another_byte_makes_no_gap(engine: Engine) -> None:
+    writer = engine.claim(LOSSLESS | ESSENTIAL)
+    engine.begin()
+    engine.feed(counter(0, C // 8))
+    engine.feed(b"")
+    assert engine.ring.reader_state()["dropping"]
+    engine.split()
+    writer.advance(C // 2)
+    engine.split()
+    engine.feed(counter(C // 8, 100))
+    engine.split()
+    engine.end()
+
+    assert [e.kind for e in engine.events()] == [START, HEADER, END]
+    assert engine.ring.reader_state()["drops"] == 1
+
+
 def test_gap_over_the_cut_loses_only_what_was_wanted(engine: Engine) -> None:
     writer = engine.claim(LOSSLESS | ESSENTIAL)
     engine.begin(max_words=C // 8 + 10)
@@ -172,6 +189,51 @@ def test_gap_over_the_cut_loses_only_what_was_wanted(engine: Engine) -> None:
     assert gaps_of(engine.events()) == [(C, C // 8, 10)]
     ended = next(m for m in engine.told() if m["op"] == "ended")
     assert (ended["why"], ended["bytes"], ended["words_lost"]) == ("cut", C, 10)
+
+
+def test_file_s_border_before_a_gap_comes_before_it_however_late_both_are_seen(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event log is full while the border, a drop and the end come."""
+    writer = engine.claim(LOSSLESS | ESSENTIAL)
+    border = C // 16
+    engine.begin(rate=[border, 1], split_seconds=[1, 1])
+    with monkeypatch.context() as full:
+        full.setattr(engine.splitter.log, "has_room", lambda *_: False)
+        engine.feed(counter(0, C // 8 + 1000))
+        engine.split()
+        assert engine.ring.framed == 8 * border
+        writer.advance(8 * border)
+        engine.split()
+        engine.feed(counter(C // 8 + 1000, 500))
+        engine.reader.end()
+    engine.split()
+
+    seen = engine.events()
+    assert [(e.kind, e.position) for e in seen[2:]] == [
+        (MARK, 8 * border),
+        (GAP, C),
+        (MARK, C),
+        (END, C + 4000),
+    ]
+    assert gaps_of(seen) == [(C, C // 8, 1000)]
+
+
+def test_words_dropped_behind_the_cut_are_not_the_next_recording_s(engine: Engine) -> None:
+    engine.claim(LOSSLESS | ESSENTIAL).leave()
+    writer = engine.claim(LOSSLESS | ESSENTIAL)
+    engine.begin(max_words=100)
+    engine.feed(counter(0, C // 8 + 1000))
+    engine.end()
+    engine.events()
+    writer.advance(engine.ring.framed)
+    engine.begin(2)
+    engine.feed(counter(0, 100))
+    engine.end()
+
+    seen = [e for e in engine.events() if e.recording == 2]
+    assert gaps_of(seen) == []
+    assert (seen[-1].kind, seen[-1].data["bytes"]) == (END, 800)
 
 
 @pytest.mark.parametrize("words", [2999, 3000, 3001])
@@ -268,6 +330,28 @@ def test_recording_that_begins_while_the_last_one_s_end_is_seen_to_is_not_ended_
     assert [(e.recording, e.data["words"]) for e in engine.events() if e.kind == END] == [(1, 10), (2, 5)]
 
 
+def test_successor_of_one_that_died_between_a_gap_and_its_entry_makes_no_second(engine: Engine) -> None:
+    writer = engine.claim(LOSSLESS | ESSENTIAL)
+    engine.begin()
+    engine.feed(counter(0, C // 8 + 1000))
+    engine.split()
+    writer.advance(C // 2)
+    engine.split()
+    engine.feed(counter(C // 8 + 1000, 100))
+    now = engine.splitter.now
+    assert now is not None
+    engine.splitter.emit(GAP, C, {**now.take_gap(C, 8000), "drop": 0, "dropped_ns": 1})
+
+    engine.new_splitter()
+    engine.announce()
+    engine.split()
+    engine.end()
+
+    seen = engine.events()
+    assert gaps_of(seen) == [(C, C // 8, 1000)]
+    assert (seen[-1].kind, seen[-1].data["words_lost"]) == (END, 1000)
+
+
 def test_successor_tells_again_how_a_recording_ended(engine: Engine) -> None:
     engine.begin()
     engine.feed(counter(0, 10))
@@ -321,6 +405,18 @@ def test_sample_of_the_board_s_clock_is_taken_once(engine: Engine) -> None:
 
     assert engine.splitter.loop.take_sample()[1] == 8 * 1500
     assert engine.splitter.loop.take_sample() is None
+
+
+def test_sample_of_the_board_s_clock_is_the_one_that_was_least_late(engine: Engine) -> None:
+    """At a thousand million words a second whatever comes later is later."""
+    engine.begin(rate=[10**9, 1])
+    engine.feed(counter(0, 1000))
+    engine.split()
+    for first in (1000, 1500, 2000):
+        engine.feed(counter(first, 500))
+        engine.splitter.loop.run(0)
+
+    assert engine.splitter.loop.take_sample()[1] == 8 * 1500
 
 
 def test_successor_tells_again_how_the_very_recording_ended(engine: Engine) -> None:

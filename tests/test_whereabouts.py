@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from engine import (
     kill,
     progress,
     recording,
+    workers,
 )
 from support import assert_counter_file, remove_tree, sha256_file, wait_until
 
@@ -251,6 +253,23 @@ def test_successor_does_not_take_a_strangers_file_for_its_own(tmp_path, what):
     if cap.report["words_lost"]:  # unless the first one had linked it, or begun with a copy, before it died
         assert not cap.report["complete"]
         assert {e["stage"] for e in cap.report["ledger"]} == {"sink"}
+
+
+def test_successor_does_not_write_behind_the_end_of_a_file_that_was_cut(tmp_path):
+    with recording(BOARD, tmp_path / "run.bin", **OFTEN) as (finish, board):
+        part = _part(tmp_path)
+        os.kill(workers("nas_writer")[0], signal.SIGSTOP)  # it is not to see it
+        os.truncate(part, 8 * 100_000)
+        kill("nas_writer")
+        told = _told(board, "words that were on the disk are lost")
+        _more(board)
+        cap = _end(board, finish)
+
+    assert "did not hold any more what was written" in told
+    assert {e["stage"] for e in cap.report["ledger"]} == {"sink"}
+    assert cap.report["ledger"][0]["after_word"] >= (8 * 100_000 - 200) // 8 - 1
+    assert_law(cap.report, cut=True)
+    assert_exact(cap.report)
 
 
 def test_successor_finds_a_directory_that_was_moved(tmp_path):

@@ -68,9 +68,11 @@ static void split(uint64_t head) {
         expect("splitter: what has arrived", *cell(head - unit), head / unit);
         fc_publish_framed(c, framed = head);
     }
-    floor = fc_slot_done(slot(), framed, fc_peek(&c->tail));
+    uint64_t tail = fc_peek(&c->tail);
+    floor = fc_slot_done(slot(), framed, tail);
     keep = keep > room ? keep - room : 0;
     fc_publish_tail(c, floor < keep ? floor : keep);
+    if (fc_peek(&c->tail) < tail) weak_fail("tail fell", tail, fc_peek(&c->tail));
 }
 static void splitter(void) {
     for (;;) {

@@ -55,9 +55,6 @@ class NasWriter:
         self.log = EventReader(ring)
         self.start: Event | None = None
         self.header = b""
-        self.header_known = (
-            False  # nothing is written before: where its words begin belongs to a file's index
-        )
         self.ends: list[Event] = []  # MARKs and the END that were not reached yet, in order
         self.written = self.durable = slot.cursor  # the cursor is behind `durable` where the digest is
         self.policy = SyncPolicy(message["fsync_every"], message["bytes_per_s"], now_ns())
@@ -135,7 +132,7 @@ class NasWriter:
                 if self.slot.cursor < event.position:  # granted where the recording before this one ended
                     self.slot.advance(event.position)
             elif event.kind == events.HEADER:
-                self.header, self.header_known = event.payload, True
+                self.header = event.payload  # before `framed` passes its begin
                 self.sink.header_bytes = len(event.payload)
                 self.sink.wraps_before, self.sink.swapped = words_before(event.payload)
             elif event.kind in (events.MARK, events.END):
@@ -149,8 +146,6 @@ class NasWriter:
         self._look()
         self._commands()
         self._look_around()
-        if not self.header_known:
-            return self.written
         return min(framed, self.ends[0].position) if self.ends else framed
 
     def _commands(self) -> None:
