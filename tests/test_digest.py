@@ -12,12 +12,11 @@ from harness import Engine, counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.waiting import wait_until
+from writer_thread import Writer
 
 from fastcap._ring import ESSENTIAL, LOSSLESS, Slot
-from fastcap.wire import Channel, Message, pair
 from fastcap.workers.digest import BESIDE_BYTES, Digest
 from fastcap.workers.lane import Lane
-from fastcap.workers.writing import Abandoned, NasWriter
 
 MIB = 1 << 20
 RING_BYTES = 32 * MIB
@@ -129,33 +128,6 @@ def test_a_lane_that_fails_says_so_and_takes_no_more() -> None:
     with pytest.raises(MemoryError, match="piece 1"):
         lane.reached(3)
     assert taken == [0]
-
-
-class Writer:
-    """A NAS writer in a thread of this process."""
-
-    def __init__(self, engine: Engine, slot: Slot, folder: Path) -> None:
-        self.ours, theirs = pair()
-        self.writer = NasWriter(engine.ring, Channel(theirs), slot, _wanted(folder))
-        assert self.writer.look()
-        self.thread = threading.Thread(target=self._run)
-        self.thread.start()
-
-    def _run(self) -> None:
-        with pytest.raises(Abandoned):
-            self.writer.run()
-
-    def abandon(self) -> None:
-        """End it."""
-        self.ours.send({"op": "abandon"})
-        self.thread.join()
-
-
-def _wanted(folder: Path) -> Message:
-    return {
-        "op": "record", "recording": 1, "directory": str(folder), "names": {"base": "run"}, "checksum": "sha256",
-        "fsync_every": MIB, "bytes_per_s": None,
-    }  # fmt: skip
 
 
 def test_the_ring_holds_what_the_digest_has_not_come_to(
