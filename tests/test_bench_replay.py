@@ -152,6 +152,14 @@ def test_the_distance_between_fsyncs_is_bounded_by_the_ring_and_grows_with_slow_
     policy.tried(2 * S, None)  # one that failed says nothing of how long they take
     assert policy.due(3_200_000, 0, GIB, GIB, 2 * S)
     assert policy.due(8, 0, GIB, GIB, 2 * S + SYNC_NS)
+    assert not policy.due(8, 0, GIB, GIB, 2 * S + SYNC_NS - 1)
+    policy.tried(
+        9 * S, 3 * S
+    )  # one that takes long has twice as long before it, or nothing else would be done
+    assert not policy.due(8, 0, GIB, GIB, 15 * S - 1)
+    assert policy.due(8, 0, GIB, GIB, 15 * S)
+    policy.tried(100 * S, 60 * S)
+    assert policy.due(8, 0, GIB, GIB, 110 * S)
 
 
 # -- the trace -----------------------------------------------------------------------------------------------

@@ -122,7 +122,8 @@ class Load:
         before, span = self.synced, self.there.span_bytes
         while self.io.now() < found.end_ns and self._has_room(self.block):
             unsynced = self.written - before
-            if unsynced >= span or found.due(unsynced, self.last_sync_ns, self.io.now()):
+            late = unsynced > 0 and self.io.now() - self.last_sync_ns >= self.policy.patience_ns
+            if late or unsynced >= min(span, found.round_bytes):
                 break
             self._write(min(found.round_bytes - unsynced, CATCH_UP * self.block))
             self.io.wait(0.0)

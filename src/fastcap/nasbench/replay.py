@@ -21,6 +21,7 @@ from fastcap.workers.sync_policy import (
     SHARE_OF_RING,
     SYNC_NS,
     SyncPolicy,
+    patience_ns,
 )
 
 MARGIN = 1.3
@@ -85,7 +86,9 @@ class Service:
     def speed(self, capacity: int) -> float:
         """Return the bytes per second that a writer which is behind makes durable, without pauses."""
         write_s = max(1e-9, self.usual_s("write", BLOCK_BYTES))
-        blocks = max(1, min(-(-capacity // (SHARE_OF_RING * BLOCK_BYTES)), math.ceil(_SYNC_S / write_s)))
+        blocks = max(1, -(-capacity // (SHARE_OF_RING * BLOCK_BYTES)))
+        sync_s = self.usual_s("fsync", blocks * BLOCK_BYTES)
+        blocks = min(blocks, math.ceil(patience_ns(int(sync_s * 1e9)) * 1e-9 / write_s))
         size = blocks * BLOCK_BYTES
         return size / (blocks * write_s + self.usual_s("fsync", size))
 

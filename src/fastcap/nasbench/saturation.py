@@ -1,15 +1,13 @@
 """The end of a bench: as much as the destination takes, until its durable rate is known or the time is over.
 
-In rounds of writes, a second's at most, and an fsync. Whoever writes and whoever hears of the calls keeps one of
-these: no I/O is here.
+In rounds of writes, as long as a capture writes between fsyncs at most, and an fsync. Whoever writes and whoever hears
+of the calls keeps one of these: no I/O is here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-
-from fastcap.workers.sync_policy import SYNC_NS
 
 FIRST_BYTES = 8 << 20  # of a round: the distance between fsyncs of the least ring
 COVERED = 3  # a rate is shown for so many times the bench's duration
@@ -142,10 +140,6 @@ class Saturation:
             return True
         whole = self._between(self._at_share(0), last)
         return len(self._ends) > 1 and self._between(self._ends[-2], last) < _DROPS * whole
-
-    def due(self, unsynced: int, since_ns: int, now_ns: int) -> bool:
-        """Tell whether a round with so much written, begun at ``since_ns``, is to be fsynced."""
-        return unsynced >= self.round_bytes or (unsynced > 0 and now_ns - since_ns >= SYNC_NS)
 
     def over(self, now_ns: int) -> bool:
         """Tell whether time or rounds are enough."""

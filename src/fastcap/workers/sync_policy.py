@@ -8,8 +8,17 @@ from __future__ import annotations
 GATHER_BYTES = 1 << 20  # a write waits for this much, or for GATHER_S
 GATHER_S = 0.1
 BLOCK_BYTES = 4 << 20
-SYNC_NS = 1_000_000_000
+SYNC_NS = 1_000_000_000  # words are durable so soon where fsyncs are fast
+MOST_SYNC_NS = 10 * SYNC_NS
 SHARE_OF_RING = 8  # a distance between fsyncs is at most one part in so many of the ring
+
+
+def patience_ns(took_ns: int) -> int:
+    """Return for how long words wait for an fsync at most: where one takes long, twice as long is written between two.
+
+    With less, a writer that is behind does nothing but fsync.
+    """
+    return min(max(SYNC_NS, 2 * took_ns), MOST_SYNC_NS)
 
 
 class SyncPolicy:
@@ -42,8 +51,13 @@ class SyncPolicy:
 
     def due(self, unsynced: int, backlog: int, capacity: int, room: int, now_ns: int) -> bool:
         """Tell whether ``unsynced`` bytes, of a ``backlog`` that is not durable, are to be fsynced now."""
-        idle = now_ns - self._last_ns >= SYNC_NS
-        return unsynced >= self.distance(backlog, capacity, room) or (unsynced > 0 and idle)
+        late = now_ns - self._last_ns >= self.patience_ns
+        return unsynced >= self.distance(backlog, capacity, room) or (unsynced > 0 and late)
+
+    @property
+    def patience_ns(self) -> int:
+        """For how long words wait for the next fsync at most."""
+        return patience_ns(self._took_ns)
 
     def tried(self, now_ns: int, took_ns: int | None) -> None:
         """Take that an fsync has returned, after ``took_ns``; None: it failed."""
