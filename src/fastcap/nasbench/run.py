@@ -262,7 +262,7 @@ def evidence_of(request: Request, begun: Message, tally: Tally) -> Evidence:
         asked=request.rate, every=request.every, seconds=tally.seconds, trace=tally.trace(begun["made_ns"] * 1e-9),
         saturated=tally.saturated(), errors=tally.troubles.told, ongoing=tally.ongoing, rising=tally.lows.rising,
         new_bytes=min(tally.durable, begun["span_bytes"]), went_round=tally.durable > begun["span_bytes"],
-        free_bytes=begun["free_bytes"] or None, elsewhere=begun["elsewhere"],
+        free_bytes=begun.get("free_at_end", begun["free_bytes"]), elsewhere=begun["elsewhere"],
     )  # fmt: skip
 
 

@@ -92,12 +92,12 @@ class Destination:
                 os.unlink(self.name, dir_fd=self.dir_fd)
                 self.name = None
 
-    def free_at_end(self) -> int:
-        """Return what is free once the file is removed; 0 where that cannot be known."""
+    def free_at_end(self, written: int) -> int | None:
+        """Return what is free once the file with ``written`` bytes is removed; None where that cannot be known."""
         with contextlib.suppress(OSError):
             fs = os.fstatvfs(self.dir_fd)
-            return fs.f_bavail * fs.f_frsize + os.fstat(self.fd).st_blocks * 512
-        return 0
+            return fs.f_bavail * fs.f_frsize + min(written, self.span_bytes)
+        return None
 
     def close(self) -> None:
         """Close and remove the file."""
@@ -172,7 +172,7 @@ def _bench(channel: Channel, ring: Ring) -> None:
         )  # fmt: skip
         there.watch_room()
         load.run()
-        over = {"op": "over", "at_ns": load.ended_ns, "free_bytes": there.free_at_end()}
+        over = {"op": "over", "at_ns": load.ended_ns, "free_at_end": there.free_at_end(load.written)}
         over["span_bytes"] = there.span_bytes
     finally:
         there.close()
