@@ -1,9 +1,9 @@
 """A FUSE file system that shows a directory and injects faults on order; used from a test or by hand.
 
-    python tools/faultfs.py BACKING MOUNTPOINT --control SOCKET [--log FILE] [--fault JSON]...
+    python tools/faultfs.py BACKING MOUNTPOINT --control SOCKET [--log FILE] [--fault JSON]... [--disk JSON]
 
-serves until it is unmounted. Orders are JSON objects, one a line, on the control socket; a rule has the
-fields of `faultmodel.Rule`::
+serves until it is unmounted; with ``--disk`` calls take as long as on that disk (`diskmodel.DiskModel`). Orders are
+JSON objects, one a line, on the control socket; a rule has the fields of `faultmodel.Rule`::
 
     {"do": "add", "rule": {"kind": "stall", "ops": ["write"], "seconds": 5}}
     {"do": "wait", "rule": 1, "times": 1, "timeout_s": 10}
@@ -39,6 +39,7 @@ import msgspec
 
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from tools.diskmodel import DiskBook, DiskModel
 from tools.faultmodel import Injection, Rule
 from tools.faultrules import Rulebook
 from tools.lifetime import Cleanup, unique_name
@@ -62,6 +63,8 @@ class faultfs:  # noqa: N801 - reads like open()
         The directory shown, and where. Both must exist.
     direct_io : bool
         Every read reaches the injector instead of the page cache.
+    disk : DiskModel, optional
+        What writing takes; its clock starts with the first write.
 
     Notes
     -----
@@ -70,7 +73,14 @@ class faultfs:  # noqa: N801 - reads like open()
     ``start_ns`` and ``until_ns`` (CLOCK_MONOTONIC); see `faultmodel.Rule`.
     """
 
-    def __init__(self, backing: str | Path, mount: str | Path, *, direct_io: bool = False) -> None:
+    def __init__(
+        self,
+        backing: str | Path,
+        mount: str | Path,
+        *,
+        direct_io: bool = False,
+        disk: DiskModel | None = None,
+    ) -> None:
         self.backing, self.mount = Path(backing).resolve(), Path(mount).resolve()
         self._name = unique_name()
         self._cleanup = Cleanup()
@@ -80,6 +90,8 @@ class faultfs:  # noqa: N801 - reads like open()
         self._control = self._folder / "control"
         argv = [sys.executable, __file__, self.backing, self.mount, "--name", self._name]
         argv += ["--control", self._control, "--log", self.log_path, *(["--direct-io"] if direct_io else [])]
+        if disk is not None:
+            argv += ["--disk", msgspec.json.encode(disk).decode()]
         self._process = subprocess.Popen(
             [str(a) for a in argv], stdin=subprocess.DEVNULL, start_new_session=True
         )
@@ -258,10 +270,12 @@ def main() -> None:
     parser.add_argument(
         "--fault", action="append", default=[], metavar="JSON", help="a rule in force from the start"
     )
+    parser.add_argument("--disk", metavar="JSON", help="a disk whose calls these are to be like")
     parser.add_argument("--direct-io", action="store_true", help="reads bypass the page cache")
     parser.add_argument("--name", default="faultfs", help="source shown in the mount table")
     a = parser.parse_args()
-    book = Rulebook(_log_to(a.log))
+    model = None if a.disk is None else msgspec.json.decode(a.disk, type=DiskModel)
+    book = Rulebook(_log_to(a.log)) if model is None else DiskBook(_log_to(a.log), model)
     for text in a.fault:
         book.add(msgspec.json.decode(text, type=Rule))
     from tools.passthrough import mount  # loads libfuse, which the client need not have

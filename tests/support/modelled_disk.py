@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
 from fastcap.nasbench.judge import Fit, fits
 from fastcap.nasbench.load import Load
@@ -11,70 +12,29 @@ from fastcap.nasbench.replay import Capture
 from fastcap.nasbench.run import Request, evidence_of, take
 from fastcap.nasbench.tally import Tally
 from fastcap.ringsize import default_fsync_bytes
+from tools.diskmodel import DiskClock, DiskModel
 
 GIB = 1 << 30
 PATIENCE_S = 5.0
 
 
-class ModelledDisk:
-    """How a destination behaves from its first call on; of a bench's calls and clock (`fastcap.nasbench.load.Calls`).
-
-    Parameters
-    ----------
-    rate : float
-        Bytes per second that become durable.
-    cache_bytes : int
-        Taken at once; a write waits only while it is full.
-    honest : bool
-        An fsync waits until the cache is empty; else it says at once that all is durable.
-    write_s, fsync_s : float
-        Of each call.
-    create_s : float
-        To create a file.
-    stalls : sequence of (at_s, for_s)
-        In which nothing is done.
-    free_bytes : int
-    """
+class ModelledDisk(DiskClock):
+    """A disk (`tools.diskmodel.DiskModel`), and a bench's calls and clock (`fastcap.nasbench.load.Calls`)."""
 
     most_bytes = 8 << 20
 
-    def __init__(
-        self, rate: float = 1e9, cache_bytes: int = 0, *, honest: bool = True, write_s: float = 1e-4,
-        fsync_s: float = 0.005, create_s: float = 0.001, stalls: Sequence[tuple[float, float]] = (),
-        free_bytes: int = 1 << 50,
-    ) -> None:  # fmt: skip
-        self.rate, self.cache_bytes, self.honest = rate, cache_bytes, honest
-        self.usual = {"write": write_s, "fsync": fsync_s}
-        self.create_s, self.stalls, self.free_bytes = create_s, sorted(stalls), free_bytes
-        self.directory, self.span_bytes, self.goes_round = "/disk", free_bytes // 2, False
+    def __init__(self, bytes_per_s: float = 1e9, cache_bytes: int = 0, **numbers: Any) -> None:
+        super().__init__(DiskModel(bytes_per_s=bytes_per_s, cache_bytes=cache_bytes, **numbers))
+        self.create_s = self.model.create_s
+        self.free_bytes = 1 << 50 if self.model.free_bytes is None else self.model.free_bytes
+        self.directory, self.span_bytes, self.goes_round = "/disk", self.free_bytes // 2, False
         self.crowded, self.grown = False, threading.Event()
-        self.reset()
 
     def reset(self) -> None:
         """Empty its cache and begin at 0."""
-        self.at_s = self.level = self._level_at_s = 0.0
+        super().reset()
+        self.at_s = 0.0
         self.due_ns: Callable[[], int] | None = None
-
-    def after(self, at_s: float, work_s: float) -> float:
-        """Return when work that begins at ``at_s`` is done; none is in a stall."""
-        for begin_s, length_s in self.stalls:
-            if begin_s + length_s <= at_s:
-                continue
-            if at_s + work_s <= begin_s:
-                break
-            work_s -= max(0.0, begin_s - at_s)
-            at_s = begin_s + length_s
-        return at_s + work_s
-
-    def done_s(self, at_s: float, kind: str, size: int) -> float:
-        """Do a call of a capture's writer; return when it returns."""
-        at_s = self.after(at_s, self.usual[kind])
-        self.level = max(0.0, self.level - self.rate * (at_s - self._level_at_s))
-        self.level += size if kind == "write" else 0
-        least = self.cache_bytes if kind == "write" or not self.honest else 0
-        waited_s = self.after(at_s, max(0.0, self.level - least) / self.rate)
-        self.level, self._level_at_s = min(self.level, least), waited_s
-        return waited_s
 
     def now(self) -> int:
         return int(self.at_s * 1e9)
