@@ -22,7 +22,7 @@ class Writer:
         self.ours, theirs = pair()
         self.writer = NasWriter(engine.ring, Channel(theirs), slot, _wanted(folder))
         assert self.writer.look()
-        self.thread = threading.Thread(target=self._run)
+        self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
     def _run(self) -> None:
