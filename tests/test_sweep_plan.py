@@ -11,7 +11,8 @@ from sweep_fixtures import order, plan
 from fastcap.errors import ConfigError, SweepError
 from fastcap.sweeping.journal import Journal, read_journal
 from fastcap.sweeping.order import Order, check_extension
-from fastcap.sweeping.plan import differences, load_plan, save_whole
+from fastcap.sweeping.plan import differences, load_plan
+from fastcap.whole_file import save_whole
 
 
 def keys(*values, **options):

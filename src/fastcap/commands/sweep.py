@@ -110,7 +110,7 @@ def _keep(path: str, folder: Path, *, resume: bool, extend: bool) -> None:
     if copy.exists() and (copy.samefile(path) or not extend):
         return
     if not (folder / "plan.json").exists() or extend:
-        from fastcap.sweeping.plan import save_whole
+        from fastcap.whole_file import save_whole
 
         folder.mkdir(parents=True, exist_ok=True)
         save_whole(folder / WHERE, os.fsencode(os.getcwd()) + b"\n")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastcap.errors import ConfigError, SinkError
-from fastcap.sweeping.plan import save_whole
+from fastcap.whole_file import save_whole
 
 if TYPE_CHECKING:
     from xarray import Dataset

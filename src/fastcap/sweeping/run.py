@@ -42,7 +42,6 @@ from fastcap.sweeping.plan import (
     differences,
     load_plan,
     plan_of,
-    save_whole,
 )
 from fastcap.sweeping.recorder import Recorder
 from fastcap.sweeping.results import Results, load_sweep, save_results
@@ -51,6 +50,7 @@ from fastcap.sweeping.schedule import DryRun
 from fastcap.sweeping.schedule import dry_run as _dry_run
 from fastcap.sweeping.store import Store
 from fastcap.sweeping.tell import Teller
+from fastcap.whole_file import save_whole
 
 if TYPE_CHECKING:
     from fastcap.board import Board
