@@ -353,6 +353,8 @@ def test_a_yes_has_nothing_against_it(changes: dict[str, Any], verdict: str, why
         (Saturated(30.0, GIB, 60e6, settled=True, whole=True, median_bytes_per_s=90e6), "unknown", "held up"),
         (Saturated(30.0, GIB, 60e6, settled=False, whole=True, median_bytes_per_s=61e6), "no", "takes 60"),
         (Saturated(30.0, GIB, 60e6, settled=True, whole=True, larger_may_help=True), "unknown", "a larger --ring"),
+        (Saturated(6.0, GIB, 45e6, settled=True, whole=True, fastest_bytes_per_s=80e6), "unknown", "and once 80 MB/s"),
+        (Saturated(6.0, GIB, 45e6, settled=True, whole=True, fastest_bytes_per_s=79e6), "no", "takes 45 MB/s"),
         (None, "unknown", "was not offered so much"),
     ],
 )  # fmt: skip

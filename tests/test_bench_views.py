@@ -133,6 +133,13 @@ def test_a_night_is_as_many_numbers_as_a_minute_and_keeps_the_worst() -> None:
         ("cifs", "rw,hard", None),
         ("ext4", "rw,relatime", None),
         ("ext4", "rw,dirsync", None),  # a capture makes one file
+        ("nfs4", "rw,soft,proto=tcp,timeo=600,retrans=2", "after 180 s (timeo=600, retrans=2)"),
+        ("nfs4", "rw,hard,proto=tcp,timeo=600,retrans=2", None),
+        ("nfs4", "rw,hard,proto=tcp,timeo=7", "slow for 0.7 s gets every request again"),
+        ("nfs4", "rw,hard,wsize=1048576", None),
+        ("nfs4", "rw,hard,wsize=8192", "a block is sent in 128 pieces"),
+        ("cifs", "rw,hard,cache=none", "'cache=strict'"),
+        ("cifs", "rw,hard,cache=strict,wsize=4194304", None),
     ],
 )
 def test_mount_options_that_hurt_are_named(file_system: str, options: str, what: str | None) -> None:
@@ -143,9 +150,14 @@ def test_mount_options_that_hurt_are_named(file_system: str, options: str, what:
 
 
 def test_an_automounter_above_is_named() -> None:
-    (found,) = warnings_of(Mount("nfs4", "nas:/vol", "/net/nas", ["rw", "hard"]), "/net")
-
-    assert "automounted below /net" in found
+    nfs = Mount("nfs4", "nas:/vol", "/net/nas", ["rw", "hard"])
+    for options, told in (
+        (["rw", "timeout=300"], "when idle after 300 s"),
+        (["rw", "timeout=0"], "when idle,"),
+    ):
+        (found,) = warnings_of(nfs, Mount("autofs", "systemd-1", "/net", options))
+        assert "automounted below /net" in found
+        assert told in found
 
 
 # -- side by side --------------------------------------------------------------------------------------------

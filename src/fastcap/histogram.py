@@ -87,6 +87,10 @@ class LatencyHistogram:
             "count": self.count,
         }
 
+    def bins_ns(self) -> dict[int, int]:
+        """Return how many durations each bucket holds, by the bucket's middle in ns, ascending."""
+        return {round(_middle_ns(bucket)): self._buckets[bucket] for bucket in sorted(self._buckets)}
+
     def to_json(self) -> dict[str, Any]:
         """Return the whole histogram as a dict that JSON can carry; only buckets that are not empty."""
         return {"max_ns": self.max_ns, "buckets": {str(bucket): n for bucket, n in self._buckets.items()}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -43,13 +44,20 @@ def bench() -> None:
 )
 @click.option("--saturate", metavar="T",
               help="Then write as much as is taken, for T at most; default: as long again, up to 60 s.")  # fmt: skip
+@click.option("--writers", type=int, default=1, metavar="N",
+              help="N write at once, a file and the offered load each; told is how the worst fared.")  # fmt: skip
+@click.option("--resume", metavar="FILE",
+              help="Save what was measured to FILE each minute, and go on with a bench that was cut off.")  # fmt: skip
+@click.option("--direct", is_flag=True, help="Past the page cache (O_DIRECT): what the disk itself takes.")
 @click.option("--plot", metavar="PNG", help="Draw latencies, stalls and backlog (.png, .pdf, .svg).")
 @click.option("--html", metavar="FILE", help="Write a page that needs nothing beside itself.")
+@click.option("--fio-json", "fio", metavar="FILE", help="Write it as fio does (json+), for fio's tools.")
 @json_option
 @debug_option
 def nas(
-    directory: str, rate: str, seconds: str, plot: str | None, html: str | None, as_json: bool, **sizes: Any
-) -> int:
+    directory: str, rate: str, seconds: str, plot: str | None, html: str | None, fio: str | None, as_json: bool,
+    **sizes: Any,
+) -> int:  # fmt: skip
     """Pace writes to DIR as a capture would: its rate, latencies, stalls, and the ring it needs.
 
     One file is written, and removed whatever happens. What is offered goes on by the clock while a write is
@@ -60,7 +68,7 @@ def nas(
     from fastcap.nasbench.run import bench_nas
     from fastcap.nasbench.tell import describe
 
-    check_targets(plot, html)
+    check_targets(plot, html, fio, sizes["resume"])
     shown = _Shown(seconds)
     try:
         found = bench_nas(directory, rate=rate, seconds=seconds, progress=shown.update, **sizes)
@@ -70,7 +78,11 @@ def nas(
         click.echo(line, err=as_json)
     drawn = [
         _drawn(*target, quiet=as_json)
-        for target in (("picture", found.plot, plot), ("page", found.save_html, html))
+        for target in (
+            ("picture", found.plot, plot),
+            ("page", found.save_html, html),
+            ("fio", lambda path: Path(path).write_text(json.dumps(found.to_fio())), fio),
+        )
     ]
     if as_json:
         click.echo(json.dumps(found.to_dict()))
@@ -115,7 +127,7 @@ class _Shown:
         from fastcap.units import format_size
 
         self._bar.n = min(at_s, self._total_s)
-        stalls = f", {len(tally.stalls)} stalls" if tally.stalls else ""
+        stalls = f", {tally.stalls_in_all} stalls" if tally.stalls_in_all else ""
         self._bar.set_postfix_str(f"backlog {format_size(backlog)}{stalls}")
 
     def close(self) -> None:

@@ -90,9 +90,11 @@ def _slow(e: Evidence, rate: float) -> _Against:
     falls_behind = e.rising and e.asked is not None and rate >= e.asked
     if taken >= rate or (ENOUGH * taken >= rate and not falls_behind):
         return "unknown", f"{text}, {taken / rate:.3g} times what it needs: too near to tell"
-    usually = found.median_bytes_per_s
+    usually, fastest = found.median_bytes_per_s, found.fastest_bytes_per_s
     if usually is not None and usually >= ENOUGH * rate:
         return "unknown", f"{text}, for it was held up: most of the time it took {format_rate(usually)}"
+    if fastest is not None and fastest >= rate:
+        return "unknown", f"{text}, and once {format_rate(fastest)}: too short to tell; give more --saturate"
     if usually is None and not found.settled:
         return "unknown", f"{text}, and that was not steady yet"
     if found.larger_may_help:

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from fastcap.nasbench.offer import Offer
+from fastcap.nasbench.offer import WORD_BYTES, Offer
 from fastcap.nasbench.saturation import Saturation
 from fastcap.wire import Message
 from fastcap.workers.directory import SinkFailed
@@ -25,6 +25,11 @@ LEAST_SPAN_BYTES = 16 << 20
 PAGE = 4096
 _TELL_NS = 20_000_000
 _TELL_CALLS = 64
+
+
+def piece_of(message: Message) -> int:
+    """Return the bytes that everything written is a multiple of."""
+    return PAGE if message["direct"] else WORD_BYTES
 
 
 class Stopped(Exception):  # noqa: N818 - an order, not an error
@@ -66,7 +71,8 @@ class Load:
         self.io, self.there, self.message, self._send = calls, there, message, tell
         self.block: int = message["block_bytes"]
         start_ns = self.io.now()
-        self.offer = Offer(message["bytes_per_s"], start_ns, start_ns + int(message["seconds"] * 1e9))
+        end_ns = start_ns + int(message["seconds"] * 1e9)
+        self.offer = Offer(message["bytes_per_s"], start_ns, end_ns, piece=piece_of(message))
         self.capacity: int = message["ring_bytes"]
         self.room = first_room(self.capacity)
         self.policy = SyncPolicy(message["fsync_every"], message["bytes_per_s"], start_ns)
@@ -146,6 +152,8 @@ class Load:
         unsynced, span = self.written - self.synced, self.there.span_bytes
         size = min(size, span - offset, span - unsynced, self.io.most_bytes)
         done, start, took = self.io.write(self.written, size, offset)
+        if self.message["direct"] and done > 0:
+            done -= done % PAGE  # what follows begins at a page again
         if done <= 0:
             self._note("write", start, took, 0)
             self._failed("write", -done if done else errno.EIO)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 KIND = "fastcap bench nas"
+_PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p999": 99.9, "p9999": 99.99}
+_RELATIVE_ERROR = 1 / 256  # of a percentile: see LatencyHistogram
 Verdict = Literal["yes", "no", "unknown"]
 
 
@@ -35,6 +37,15 @@ class Latencies(msgspec.Struct, frozen=True):
     count: int
     error: float
     buckets: dict[str, Any]
+
+    @classmethod
+    def of(cls, histogram: LatencyHistogram) -> Latencies:
+        """Return what a histogram says."""
+        p = {name: histogram.percentile(at) for name, at in _PERCENTILES.items()}
+        longest = None if histogram.max_ns is None else histogram.max_ns / 1e9
+        return cls(
+            **p, max=longest, count=histogram.count, error=_RELATIVE_ERROR, buckets=histogram.to_json()
+        )
 
 
 class Stall(msgspec.Struct, frozen=True):
@@ -69,6 +80,35 @@ class Mount(msgspec.Struct, frozen=True):
     options: list[str]
 
 
+class Cpu(msgspec.Struct, frozen=True):
+    """What writing cost the bench's writer, seconds of processor time, while it wrote ``bytes`` in ``seconds``."""
+
+    user_s: float
+    system_s: float
+    bytes: int
+    seconds: float
+
+
+class Hour(msgspec.Struct, frozen=True):
+    """One hour of the offered load, the ``number``-th from the start; durations in seconds, None where none ended.
+
+    ``delay_counts``: of data, one for each hundredth of a second of the load, by how long they waited until durable:
+    six bins to a decade, from 0.1 ms (and below) to 1,000 s (and above). Stalls count in the hour they begin in.
+    """
+
+    number: int
+    observed_s: float
+    delay_p50_s: float | None
+    delay_p99_s: float | None
+    write_p99_s: float | None
+    fsync_p99_s: float | None
+    stalls: int
+    stalled_s: float
+    worst_stall_s: float
+    durable_bytes: int
+    delay_counts: list[int]
+
+
 class Timeline(msgspec.Struct, frozen=True):
     """The run in steps of equal length, from its start; in each the longest calls and the largest backlog."""
 
@@ -86,6 +126,8 @@ class Saturated(msgspec.Struct, frozen=True):
     the time was used; else rates up to 10 MHz were decided before, or there was no room for more. ``larger_may_help``:
     the more was written before an fsync, the more was taken; a ring above a capture's default may do more.
     ``median_bytes_per_s``: of the rounds of writes and an fsync in the last third; None: there were too few.
+    ``fastest_bytes_per_s``: of such a round in the second half, where they are so few that all may have been held
+    up.
     """
 
     seconds: float
@@ -95,6 +137,7 @@ class Saturated(msgspec.Struct, frozen=True):
     whole: bool
     larger_may_help: bool = False
     median_bytes_per_s: float | None = None
+    fastest_bytes_per_s: float | None = None
 
 
 class Fit(msgspec.Struct, frozen=True):
@@ -158,6 +201,17 @@ class NasBench(msgspec.Struct, frozen=True):
         What is free without the bench's file; None: that was not known at the end.
     unseen : str
         What so short a time cannot tell.
+    cpu : Cpu or None
+        None: the writer did not come to its end.
+    stalls : list of Stall
+        In order; of more than 4,096 the longest. ``stalls_in_all`` and ``stalled_s`` are of all.
+    hours : list of Hour
+        The offered load hour by hour.
+    writers : int
+        So many wrote at once, a file and the offered load each; all other figures are of the one that fared worst.
+        ``all_bytes_per_s``: what was durable of all their loads.
+    direct : bool
+        Past the page cache, with O_DIRECT.
     """
 
     directory: str
@@ -191,6 +245,13 @@ class NasBench(msgspec.Struct, frozen=True):
     free_bytes: int | None = None
     unseen: str = ""
     trace: Trace | None = None
+    cpu: Cpu | None = None
+    direct: bool = False
+    writers: int = 1
+    all_bytes_per_s: float | None = None
+    stalls_in_all: int | None = None
+    stalled_s: float | None = None
+    hours: list[Hour] = []
 
     def to_dict(self) -> dict[str, Any]:
         """Return what ``--json`` prints."""
@@ -208,6 +269,12 @@ class NasBench(msgspec.Struct, frozen=True):
         from fastcap.nasbench.page import write_page
 
         return write_page(self, path)
+
+    def to_fio(self) -> dict[str, Any]:
+        """Return what fio would print of such a job as JSON; see `fastcap.nasbench.fio`."""
+        from fastcap.nasbench.fio import to_fio
+
+        return to_fio(self)
 
     def __str__(self) -> str:
         from fastcap.nasbench.tell import describe

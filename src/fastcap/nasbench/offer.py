@@ -16,18 +16,22 @@ class Offer:
         CLOCK_MONOTONIC.
     end_ns : int
         Nothing is offered after that.
+    piece : int
+        Offered are whole multiples of so many bytes: a word, or with O_DIRECT a page.
     """
 
-    def __init__(self, bytes_per_s: float | None, start_ns: int, end_ns: int) -> None:
-        self.bytes_per_s = bytes_per_s
+    def __init__(
+        self, bytes_per_s: float | None, start_ns: int, end_ns: int, *, piece: int = WORD_BYTES
+    ) -> None:
+        self.bytes_per_s, self.piece = bytes_per_s, piece
         self.start_ns, self.end_ns = start_ns, end_ns
 
     def by(self, now_ns: int) -> int:
-        """Return the bytes offered by ``now_ns``, whole words; with no pace there is no such number: 0."""
+        """Return the bytes offered by ``now_ns``, whole pieces; with no pace there is no such number: 0."""
         if self.bytes_per_s is None:
             return 0
         elapsed_ns = max(0, min(now_ns, self.end_ns) - self.start_ns)
-        return int(elapsed_ns * self.bytes_per_s // 1_000_000_000) // WORD_BYTES * WORD_BYTES
+        return int(elapsed_ns * self.bytes_per_s // 1_000_000_000) // self.piece * self.piece
 
     @property
     def total(self) -> int:
@@ -37,7 +41,7 @@ class Offer:
     def when_ns(self, position: int) -> int:
         """Return when ``position`` bytes are offered."""
         assert self.bytes_per_s is not None
-        return self.start_ns + int((position + WORD_BYTES) * 1e9 / self.bytes_per_s)
+        return self.start_ns + int((position + self.piece) * 1e9 / self.bytes_per_s)
 
 
 class Lows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from matplotlib.collections import PolyCollection
 
 from fastcap._figure import new_figure, plain_text
 from fastcap.histogram import LatencyHistogram
+from fastcap.nasbench.hours import DECADES, LEAST_S, PER_DECADE
 from fastcap.nasbench.model import Latencies, NasBench, Stall, Trouble
 from fastcap.units import format_duration, format_rate, format_size
 
@@ -35,8 +37,9 @@ def draw(bench: NasBench, path: str | os.PathLike[str] | None = None) -> Figure:
     ValueError
         The ending of ``path`` is no picture's.
     """
-    figure: Any = new_figure((10, 8.5), windowed=False)
-    upper, middle, lower = figure.subplots(3, 1, height_ratios=(3, 2, 3))
+    mapped = len(bench.hours) > 1
+    figure: Any = new_figure((10, 11 if mapped else 8.5), windowed=False)
+    upper, middle, lower, *below = figure.subplots(3 + mapped, 1, height_ratios=(3, 2, 3, 3)[: 3 + mapped])
     middle.sharex(upper)
     unit_s, unit = next((s, name) for s, name, below in _TIMES if bench.observed_s < below)
     _latencies(upper, bench, unit_s)
@@ -45,6 +48,8 @@ def draw(bench: NasBench, path: str | os.PathLike[str] | None = None) -> Figure:
     for latencies, label, colour in ((bench.write_s, "write", _WRITE), (bench.fsync_s, "fsync", _FSYNC)):
         _distribution(lower, latencies, label, colour)
     _log_log(lower)
+    if mapped:
+        _heat_map(below[0], bench)
     figure.suptitle(plain_text(_title(bench)), fontsize=11)
     if path is not None:
         figure.write(Path(path))
@@ -72,8 +77,29 @@ def _title(bench: NasBench) -> str:
         "at full speed" if bench.asked_bytes_per_s is None else f"at {format_rate(bench.asked_bytes_per_s)}"
     )
     kind = f", {bench.mount.file_system}" if bench.mount is not None else ""
-    stalls = f"{len(bench.stalls)} stall{'' if len(bench.stalls) == 1 else 's'}"
+    number = len(bench.stalls) if bench.stalls_in_all is None else bench.stalls_in_all
+    stalls = f"{number:,} stall{'' if number == 1 else 's'}"
     return f"{bench.directory}{kind}: {format_duration(bench.observed_s)} {asked}, {stalls}"
+
+
+def _heat_map(axis: Any, bench: NasBench) -> None:
+    """Draw how the data's delay was spread in each hour; by the hour of day, beginning with the bench's first."""
+    first, last = bench.hours[0].number, bench.hours[-1].number
+    counts = np.zeros((last - first + 1, PER_DECADE * DECADES))
+    for hour in bench.hours:
+        counts[hour.number - first] = hour.delay_counts
+    shares = np.ma.masked_equal(counts / np.maximum(1, counts.sum(axis=1, keepdims=True)), 0)
+    edges_s = LEAST_S * 10 ** (np.arange(counts.shape[1] + 1) / PER_DECADE)
+    began = datetime.fromisoformat(bench.started)
+    mesh = axis.pcolormesh(np.arange(first, last + 2), edges_s, shares.T, cmap="viridis", norm="log")
+    used = np.flatnonzero(counts.sum(axis=0))
+    if used.size:
+        axis.set_ylim(edges_s[used[0]], edges_s[used[-1] + 1])
+    axis.set_yscale("log")
+    axis.set_ylabel("data until durable (s)")
+    ticks = range(first, last + 2, max(1, (last + 1 - first) // 12))
+    axis.set_xticks(list(ticks), [f"{(began + timedelta(hours=n)):%H:%M}" for n in ticks])
+    axis.figure.colorbar(mesh, ax=axis, label="share of the hour's data")
 
 
 def _latencies(axis: Any, bench: NasBench, unit_s: float) -> None:

@@ -7,10 +7,15 @@ way: a call stuck for minutes stops nothing here.
 
 from __future__ import annotations
 
+import copy
 import os
 import socket
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import datetime
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -19,8 +24,10 @@ import fastcap
 from fastcap._ring import now_ns
 from fastcap.errors import SinkError, WorkerError
 from fastcap.nasbench.judge import BYTES_PER_WORD, RATES_HZ, Evidence, fits, unseen
-from fastcap.nasbench.model import Fit, Mount, NasBench
+from fastcap.nasbench.load import piece_of
+from fastcap.nasbench.model import Cpu, Fit, Mount, NasBench
 from fastcap.nasbench.offer import Offer
+from fastcap.nasbench.parts import SAVE_S, merged, save, unfinished
 from fastcap.nasbench.process import Interruption, WriterProcess
 from fastcap.nasbench.replay import MARGIN, recommended
 from fastcap.nasbench.saturation import Saturation
@@ -44,6 +51,7 @@ PATIENCE_S = 60.0  # with a destination that has not answered yet
 _PATIENCE_S = (1.0, 30.0)  # for the last calls: at least, at most
 _BLOCKS = (4096, 64 << 20)
 _LEAST_S = 0.1
+_MOST_WRITERS = 64
 
 Progress = Callable[[float, "Tally", int], None]
 
@@ -66,9 +74,12 @@ class Request:
     """The arguments, checked; nothing was touched."""
 
     def __init__(
-        self, directory: str, rate: Any, seconds: Any, span: Any, block: Any, every: Any, saturate: Any
-    ) -> None:
-        self.directory = directory
+        self, directory: str, rate: Any, seconds: Any, span: Any, block: Any, every: Any, saturate: Any,
+        *, direct: bool = False, writers: int = 1,
+    ) -> None:  # fmt: skip
+        self.directory, self.direct, self.writers = directory, direct, writers
+        if not 1 <= writers <= _MOST_WRITERS:
+            raise ValueError(f"{writers} writers are none, or too many; give 1 to {_MOST_WRITERS}")
         self.rate = byte_rate(rate)
         self.seconds = float(parse_duration_s(seconds))
         self.block = parse_size(block)
@@ -114,7 +125,8 @@ class Request:
             "op": "bench", "directory": self.directory, "bytes_per_s": self.rate, "seconds": self.seconds,
             "block_bytes": self.block, "span_bytes": self.span, "ring_bytes": ring,
             "fsync_every": self.every or default_fsync_bytes(ring, self.rate), "rates": self.rates,
-            "saturate_s": self.saturate_s,
+            "saturate_s": self.saturate_s, "direct": self.direct,
+            "writers": self.writers,
         }  # fmt: skip
 
 
@@ -127,6 +139,9 @@ def bench_nas(
     block: str | int = "1MiB",
     fsync_every: str | int | None = None,
     saturate: str | float | None = None,
+    direct: bool = False,
+    writers: int = 1,
+    resume: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
     remember: bool = True,
 ) -> NasBench:
@@ -148,6 +163,13 @@ def bench_nas(
     saturate : str or number, optional
         For how long, at most, as much is written afterwards as is taken, which other users of the disk notice; default:
         ``seconds``, a minute at most; 0: not at all, and then nothing is known of higher rates.
+    direct : bool
+        Write past the page cache, with O_DIRECT: what a capture does not do, but what the disk itself takes.
+    writers : int
+        So many write at once, a file and the offered load each; the figures are of the one that fared worst.
+    resume : path, optional
+        A file in which what was measured is saved each minute; an unfinished bench that is there, a reboot or a SIGKILL
+        cut it off, is gone on with for the rest of ``seconds``.
     progress : callable, optional
         Called ten times a second with the seconds gone, the tally and the backlog.
     remember : bool
@@ -157,6 +179,8 @@ def bench_nas(
     ------
     ValueError
         An argument makes no sense; nothing was started.
+    ConfigError
+        In ``resume`` is another bench, or one that is over.
     SinkError
         The directory cannot be used, or has not the room.
     WorkerError
@@ -166,21 +190,97 @@ def bench_nas(
     """
     if not os.fspath(directory):
         raise ValueError("'' is no directory; name the destination's (. is this one)")
-    request = Request(
-        os.path.abspath(os.fsdecode(directory)), rate, seconds, span, block, fsync_every, saturate
-    )
-    started = datetime.now().astimezone().isoformat()
-    with Interruption() as interruption, WriterProcess(request.message()) as writer:
-        begun = _begin(writer, request, interruption)
-        tally = Tally(Offer(request.rate, begun["start_ns"], begun["end_ns"]))
-        _follow(writer, tally, request, interruption, progress)
-    begun.update(writer.over, left=writer.left)
-    found = _result(request, begun, tally, started, interrupted=interruption.came)
+    options: dict[str, Any] = {"direct": direct, "writers": writers}
+    where = os.path.abspath(os.fsdecode(directory))
+    request = Request(where, rate, seconds, span, block, fsync_every, saturate, **options)
+    path = None if resume is None else Path(resume)
+    before = None if path is None else unfinished(path, where, request.rate)
+    if before is not None:
+        left_s = max(_LEAST_S, request.seconds - before.observed_s)
+        request = Request(where, rate, left_s, span, block, fsync_every, saturate, **options)
+    parts = _Parts(request, before, path)
+    with Interruption() as interruption, ExitStack() as stack:
+        crew = [stack.enter_context(WriterProcess(request.message())) for _ in range(writers)]
+        runs = [_Run(writer, request, _begin(writer, request, interruption)) for writer in crew]
+        with ThreadPoolExecutor(writers) as pool:
+            others = [pool.submit(run.follow, interruption) for run in runs[1:]]
+            runs[0].follow(interruption, progress, parts.save_now_and_then)
+            for other in others:
+                other.result()
+    found = parts.whole(_of_worst([run.result(interrupted=interruption.came) for run in runs]))
+    if path is not None:
+        save(found, path)
     if remember:
         from fastcap.nasbench.bygone import remember as append
 
-        append(found)
+        for part in parts.of(found):
+            append(part)
     return found
+
+
+class _Parts:
+    """A bench that may have had a part before this one, and is saved while it goes on."""
+
+    def __init__(self, request: Request, before: NasBench | None, path: Path | None) -> None:
+        self._before, self._path = before, path
+        self._saved_ns = now_ns()
+
+    def whole(self, bench: NasBench) -> NasBench:
+        """Return all parts as one."""
+        return bench if self._before is None else merged(self._before, bench)
+
+    def save_now_and_then(self, run: _Run) -> None:
+        """Save what is known by now, once in a while."""
+        if self._path is None or now_ns() - self._saved_ns < SAVE_S * 1e9:
+            return
+        self._saved_ns = now_ns()
+        save(self.whole(run.so_far()), self._path)
+
+    def of(self, bench: NasBench) -> list[NasBench]:
+        """Return what the history is to keep: the part before was cut off before it could be."""
+        return [bench] if self._before is None else [self._before, bench]
+
+
+class _Run:
+    """One writer, and what is known of it."""
+
+    def __init__(self, writer: WriterProcess, request: Request, begun: Message) -> None:
+        self.writer, self.request, self.begun = writer, request, begun
+        self.started = datetime.now().astimezone().isoformat()
+        piece = piece_of(request.message())
+        self.tally = Tally(Offer(request.rate, begun["start_ns"], begun["end_ns"], piece=piece))
+
+    def follow(
+        self,
+        interruption: Interruption,
+        progress: Progress | None = None,
+        each: Callable[[_Run], None] | None = None,
+    ) -> None:
+        """Hear the writer until it has done all, or patience with its last call is over."""
+        _follow(self.writer, self.tally, self.request, interruption, progress, each and partial(each, self))
+
+    def so_far(self) -> NasBench:
+        """Return what would be told if it ended now."""
+        tally, at_ns = copy.deepcopy(self.tally), now_ns()
+        tally.stop(at_ns)
+        tally.end(at_ns, self.writer.under_way)
+        begun = {**self.begun, **self.writer.over, "left": None}
+        return _result(self.request, begun, tally, self.started, interrupted=True)
+
+    def result(self, *, interrupted: bool) -> NasBench:
+        """Return what was found, at the end."""
+        begun = {**self.begun, **self.writer.over, "left": self.writer.left}
+        return _result(self.request, begun, self.tally, self.started, interrupted=interrupted)
+
+
+def _of_worst(found: list[NasBench]) -> NasBench:
+    """Return the figures of the writer that fared worst."""
+    order = ("no", "unknown", "yes", None)
+    worst = min(
+        found, key=lambda b: (order.index(b.verdict), b.rate_bytes_per_s, -(b.ring_needed_bytes or 0))
+    )
+    rate = sum(bench.rate_bytes_per_s for bench in found)
+    return msgspec.structs.replace(worst, writers=len(found), all_bytes_per_s=rate)
 
 
 def _begin(writer: WriterProcess, request: Request, interruption: Interruption) -> Message:
@@ -210,6 +310,7 @@ def _follow(
     request: Request,
     interruption: Interruption,
     progress: Progress | None,
+    each: Callable[[], None] | None,
 ) -> None:
     """Hear the writer until it has done all, or patience with its last call is over."""
     stopped = False
@@ -228,6 +329,8 @@ def _follow(
         now = now_ns()
         if progress is not None:
             progress((now - tally.offer.start_ns) * 1e-9, tally, max(0, tally.offer.by(now) - tally.durable))
+        if each is not None:
+            each()
         if interruption.came and not stopped:
             stopped = True
             writer.stop()
@@ -262,7 +365,7 @@ def evidence_of(request: Request, begun: Message, tally: Tally) -> Evidence:
         asked=request.rate, every=request.every, seconds=tally.seconds, trace=tally.trace(begun["made_ns"] * 1e-9),
         saturated=tally.saturated(), errors=tally.troubles.told, ongoing=tally.ongoing, rising=tally.lows.rising,
         new_bytes=min(tally.durable, begun["span_bytes"]), went_round=tally.durable > begun["span_bytes"],
-        free_bytes=begun.get("free_at_end", begun["free_bytes"]), elsewhere=begun["elsewhere"],
+        free_bytes=_share(begun.get("free_at_end", begun["free_bytes"]), request.writers), elsewhere=begun["elsewhere"],
     )  # fmt: skip
 
 
@@ -287,7 +390,22 @@ def _result(request: Request, begun: Message, tally: Tally, started: str, *, int
         verdict=None if asked is None else asked.verdict,
         delay_s=None if request.rate is None else tally.latencies("delay"), saturated=evidence.saturated,
         new_bytes=evidence.new_bytes, free_bytes=evidence.free_bytes, unseen=unseen(evidence), trace=evidence.trace,
+        cpu=_cpu(begun, tally), direct=request.direct, stalls_in_all=tally.stalls_in_all,
+        stalled_s=round(tally.stalled_s, 6), hours=tally.hours(),
     )  # fmt: skip
+
+
+def _share(free_bytes: int | None, writers: int) -> int | None:
+    """Return what of the free room is one writer's."""
+    return None if free_bytes is None else free_bytes // writers
+
+
+def _cpu(begun: Message, tally: Tally) -> Cpu | None:
+    """Return what writing cost; None: the writer is still in a call."""
+    if "cpu_s" not in begun:
+        return None
+    user_s, system_s = begun["cpu_s"]
+    return Cpu(user_s, system_s, tally.all_bytes, tally.seconds)
 
 
 def _recommended(asked: Fit | None, every: int | None) -> int | None:

@@ -16,6 +16,7 @@ _PAYS = 1.25
 _LONG = 1.5  # times the round before
 _FALLS, _DROPS = 0.85, 0.5
 LEAST_LATE = 3  # rounds in the last third of the time, for one to be usual
+FEW_LATE = 10  # fewer may all have been held up
 _LEAST_ROUNDS, _LEAST_S = 4, 0.5
 _MOST_ROUNDS = 4096
 _SLOW_S = 1.0  # so long rounds are watched that show a rate below every rate of interest
@@ -128,9 +129,17 @@ class Saturation:
 
     def late(self) -> list[float]:
         """Return the rates of the last third's rounds, ascending."""
-        from_ns = self._at_share(2 / 3)[0]
+        return sorted(self._rates_since(2 / 3))
+
+    def _rates_since(self, share: float) -> list[float]:
+        from_ns = self._at_share(share)[0]
         ends = [end for end in self._ends[self._level :] if end[0] >= from_ns]
-        return sorted(self._between(a, b) for a, b in pairwise(ends))
+        return [self._between(a, b) for a, b in pairwise(ends)]
+
+    @property
+    def fastest(self) -> float | None:
+        """Bytes per second of the fastest round in the second half of the time; None: there was none."""
+        return max(self._rates_since(1 / 2), default=None)
 
     @property
     def falling(self) -> bool:

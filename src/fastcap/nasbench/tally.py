@@ -7,15 +7,16 @@ from typing import Any
 import msgspec
 
 from fastcap.histogram import LatencyHistogram
-from fastcap.nasbench.model import Latencies, Saturated, Stall, Timeline, Trouble
+from fastcap.nasbench.hours import HOUR_NS, HourTally
+from fastcap.nasbench.model import Hour, Latencies, Saturated, Stall, Timeline, Trouble
 from fastcap.nasbench.offer import Lows, Offer
-from fastcap.nasbench.saturation import LEAST_LATE, Saturation
+from fastcap.nasbench.saturation import FEW_LATE, LEAST_LATE, Saturation
 from fastcap.nasbench.trace import CallTrace, Trace
 from fastcap.workers.calls import STALL_NS
 
 _FIRST_STEP_NS = 10_000_000
 _MOST_STEPS = 1024
-_RELATIVE_ERROR = 1 / 256  # of a percentile: see LatencyHistogram
+MOST_STALLS = 4096
 
 
 class Steps:
@@ -79,9 +80,11 @@ class Tally:
         self.offer = offer
         self.histograms = {"write": LatencyHistogram(), "fsync": LatencyHistogram()}
         self.delays = LatencyHistogram()  # from a hundredth of a second's data to its being durable
-        self.stalls: list[Stall] = []
+        self._stalls: list[Stall] = []
+        self.stalls_in_all, self.stalled_s = 0, 0.0
+        self._hours: dict[int, HourTally] = {}
         self.troubles = Troubles()
-        self.bytes = self.durable = self.peak_bytes = 0
+        self.bytes = self.all_bytes = self.durable = self.peak_bytes = 0  # all: also those without a pace
         self.lows = Lows(offer)
         self.steps = Steps()
         self.durable_ns = offer.start_ns  # when `durable` was reached
@@ -122,6 +125,7 @@ class Tally:
         if size > 0:
             trace = self._paced if self.saturation is None else self._saturated
             trace.add(call, start_ns, took_ns, size)
+        self.all_bytes += size if call == "write" else 0
         if self._counts:
             self._count(call, start_ns, took_ns, ongoing=False)
             self.bytes += value if call == "write" else 0
@@ -130,10 +134,37 @@ class Tally:
 
     def _count(self, call: str, start_ns: int, took_ns: int, *, ongoing: bool) -> None:
         self.histograms[call].record(took_ns)
+        self._hour(start_ns).calls[call].record(took_ns)
         self.steps.add(call, start_ns - self.offer.start_ns, took_ns)
         if took_ns >= STALL_NS:
             at_s, for_s = self._since_start_s(start_ns), took_ns * 1e-9
-            self.stalls.append(Stall(round(at_s, 6), round(for_s, 6), call, ongoing))
+            self._stalled(Stall(round(at_s, 6), round(for_s, 6), call, ongoing))
+            self._hour(start_ns).stalled(for_s)
+
+    def _hour(self, at_ns: int) -> HourTally:
+        return self._hours.setdefault(max(0, at_ns - self.offer.start_ns) // HOUR_NS, HourTally())
+
+    def _stalled(self, stall: Stall) -> None:
+        """Keep a stall, and of too many the longest: a slow disk's day has 100,000."""
+        self._stalls.append(stall)
+        self.stalls_in_all += 1
+        self.stalled_s += stall.for_s
+        if len(self._stalls) > 2 * MOST_STALLS:
+            self._stalls.sort(key=lambda s: (s.ongoing, s.for_s), reverse=True)
+            del self._stalls[MOST_STALLS:]
+
+    @property
+    def stalls(self) -> list[Stall]:
+        """The longest, in order."""
+        longest = sorted(self._stalls, key=lambda s: (s.ongoing, s.for_s), reverse=True)[:MOST_STALLS]
+        return sorted(longest, key=lambda s: s.at_s)
+
+    def hours(self) -> list[Hour]:
+        """Return the offered load hour by hour."""
+        end_s = (min(self.offer.end_ns, max(self._ended_ns, self._curve_ns)) - self.offer.start_ns) * 1e-9
+        hour_s = HOUR_NS * 1e-9
+        spans = ((n, hour, min(hour_s, end_s - hour_s * n)) for n, hour in sorted(self._hours.items()))
+        return [hour.made(n, observed_s) for n, hour, observed_s in spans if observed_s > 0]
 
     def _made_durable(self, at_ns: int, reached: int) -> None:
         if reached > self.durable:
@@ -142,6 +173,8 @@ class Tally:
             self.backlog_until(at_ns)
             self.durable_ns = at_ns
         self._delayed(at_ns, reached)
+        if self._counts:
+            self._hour(at_ns).durable += max(0, reached - self.durable)
         self.durable = reached
         self.lows.add(at_ns, self.offer.by(at_ns) - reached)
         if self.saturation is not None:
@@ -154,6 +187,7 @@ class Tally:
         until_ns = min(self.offer.when_ns(reached), self.offer.end_ns, at_ns)
         while self._arrived_ns < until_ns:
             self.delays.record(at_ns - self._arrived_ns)
+            self._hour(self._arrived_ns).delayed(at_ns - self._arrived_ns)
             self._arrived_ns += _ARRIVAL_NS
 
     def backlog_until(self, at_ns: int) -> None:
@@ -218,14 +252,12 @@ class Tally:
         return Saturated(
             seconds=round(found.seconds, 6), bytes=found.bytes, settled=settled, whole=whole,
             larger_may_help=found.capped, **rates,
+            fastest_bytes_per_s=found.fastest if len(late) < FEW_LATE else None,
         )  # fmt: skip
 
     def latencies(self, call: str) -> Latencies:
         """Return the percentiles of one kind of call, or ``delay``: of the data."""
-        h = self.delays if call == "delay" else self.histograms[call]
-        p = {name: h.percentile(at) for name, at in _PERCENTILES.items()}
-        longest = None if h.max_ns is None else h.max_ns / 1e9
-        return Latencies(**p, max=longest, count=h.count, error=_RELATIVE_ERROR, buckets=h.to_json())
+        return Latencies.of(self.delays if call == "delay" else self.histograms[call])
 
     def timeline(self) -> Timeline:
         """Return the run in steps."""
@@ -238,4 +270,3 @@ class Tally:
 
 
 _ARRIVAL_NS = 10_000_000
-_PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p999": 99.9, "p9999": 99.99}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fastcap.nasbench.model import Fit, Latencies, NasBench
+from fastcap.nasbench.hours import trend
+from fastcap.nasbench.model import Cpu, Fit, Latencies, NasBench
 from fastcap.units import format_duration, format_rate, format_rate_hz, format_size
 
 _SHOWN_STALLS = 12
@@ -15,17 +16,23 @@ def describe(bench: NasBench) -> Iterator[str]:
     yield f"{bench.directory}: {_mounted(bench)}"
     asked = "as fast as it goes" if bench.asked_bytes_per_s is None else format_rate(bench.asked_bytes_per_s)
     ended = ", interrupted" if bench.interrupted else ""
-    blocks = f"in blocks of {format_size(bench.block_bytes)}"
+    blocks = f"in blocks of {format_size(bench.block_bytes)}{', O_DIRECT' if bench.direct else ''}"
     yield f"offered    {asked} for {format_duration(bench.observed_s)}{ended}, {blocks}"
     yield f"sustained  {format_rate(bench.rate_bytes_per_s)} durable"
+    if bench.writers > 1 and bench.all_bytes_per_s is not None:
+        rate = format_rate(bench.all_bytes_per_s)
+        yield f"writers    {bench.writers} at once, {rate} durable in all; all else is of the one that fared worst"
     if bench.asked_bytes_per_s is not None:
         yield f"saturated  {_saturated(bench)}"
     if bench.delay_s is not None:
         yield f"data       {_percentiles(bench.delay_s, 'until durable')}"
     for name, found in (("write", bench.write_s), ("fsync", bench.fsync_s)):
         yield f"{name:10} {_percentiles(found, f'{found.count:,} calls')}"
+    if bench.cpu is not None:
+        yield f"cpu        {_cpu(bench.cpu)}"
     yield from _stalls(bench)
     yield from _errors(bench)
+    yield from _hours(bench)
     yield f"ring       {_ring(bench)}"
     for k, fit in enumerate(bench.fits):
         yield f"{'fits' if k == 0 else '':10} {_fit(fit)}"
@@ -60,18 +67,44 @@ def _percentiles(found: Latencies, of: str) -> str:
     return "  ".join([*told, f"max {format_duration(found.max)}", f"({of})"])
 
 
+def _cpu(found: Cpu) -> str:
+    used_s = found.user_s + found.system_s
+    text = f"{format_duration(found.user_s)} user, {format_duration(found.system_s)} system"
+    if found.bytes and found.seconds:
+        text += f": {used_s * 1e9 / found.bytes:.3g} s per GB, {100 * used_s / found.seconds:.3g} % of a core"
+    return text
+
+
 def _stalls(bench: NasBench) -> Iterator[str]:
     if not bench.stalls:
         yield "stalls     none above 0.25 s"
         return
-    total = format_duration(sum(s.for_s for s in bench.stalls))
-    yield f"stalls     {len(bench.stalls)} above 0.25 s, {total} in all:"
+    number = len(bench.stalls) if bench.stalls_in_all is None else bench.stalls_in_all
+    total = format_duration(
+        sum(s.for_s for s in bench.stalls) if bench.stalled_s is None else bench.stalled_s
+    )
+    yield f"stalls     {number:,} above 0.25 s, {total} in all:"
     longest = sorted(bench.stalls, key=lambda s: -s.for_s)[:_SHOWN_STALLS]
     for s in sorted(longest, key=lambda s: s.at_s):
         least = "at least " if s.ongoing else ""
         yield f"           {s.call} for {least}{format_duration(s.for_s)}, at {format_duration(s.at_s)}"
-    if len(bench.stalls) > _SHOWN_STALLS:
-        yield f"           and {len(bench.stalls) - _SHOWN_STALLS} shorter ones"
+    if number > _SHOWN_STALLS:
+        yield f"           and {number - _SHOWN_STALLS:,} shorter ones"
+
+
+def _hours(bench: NasBench) -> Iterator[str]:
+    """Yield a line for each hour, where there are several."""
+    if len(bench.hours) < 2:
+        return
+    yield "hours      data p50   data p99   write p99  fsync p99  worst stall, stalls; durable"
+    for hour in bench.hours:
+        times = (hour.delay_p50_s, hour.delay_p99_s, hour.write_p99_s, hour.fsync_p99_s)
+        told = "  ".join(f"{'-' if s is None else format_duration(s):9}" for s in times)
+        worst = f"{format_duration(hour.worst_stall_s) if hour.stalls else '-'}, {hour.stalls:,}"
+        durable = format_rate(hour.durable_bytes / hour.observed_s)
+        yield f"{hour.number:>10} {told}  {worst}; {durable}"
+    if (told_trend := trend(bench.hours)) is not None:
+        yield f"trend      {told_trend}"
 
 
 def _errors(bench: NasBench) -> Iterator[str]:

@@ -10,9 +10,11 @@ slots, where it can be seen while this process sleeps in the kernel.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import threading
+from resource import RUSAGE_SELF, getrusage
 
 import msgspec
 
@@ -44,6 +46,7 @@ class Destination:
 
     def __init__(self, message: Message) -> None:
         self.directory: str = message["directory"]
+        self._share: int = SHARE * message["writers"]
         try:
             self.dir_fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             self.removed = leftovers.remove(self.dir_fd)
@@ -58,29 +61,34 @@ class Destination:
         self.goes_round = message["span_bytes"] is not None
         self.crowded, self.grown = False, threading.Event()
         self.name: str | None = leftovers.new_name()
+        self._direct: int = os.O_DIRECT if message["direct"] else 0
         self._create()
 
     def _span(self, wanted: int | None) -> int:
         """Return the bytes to write, and then to write round in: those wanted, or half of what is free."""
-        most = self.free_bytes // SHARE // PAGE * PAGE
+        most = self.free_bytes // self._share // PAGE * PAGE
         if most < LEAST_SPAN_BYTES:
             raise Refused(
                 f"{self.free_bytes} bytes are free in {self.directory}, and a bench needs "
-                f"{SHARE * LEAST_SPAN_BYTES}; free some"
+                f"{self._share * LEAST_SPAN_BYTES}; free some"
             )
         if wanted is not None and wanted > most:
+            part = "half" if self._share == SHARE else f"1/{self._share}"
             raise Refused(
-                f"--span {wanted} is more than half of the {self.free_bytes} bytes free in {self.directory}; "
-                f"free some, or use --span {most} or less"
+                f"--span {wanted} is more than {part} of the {self.free_bytes} bytes free in "
+                f"{self.directory}; free some, or use --span {most} or less"
             )
         return most if wanted is None else wanted // PAGE * PAGE
 
     def _create(self) -> None:
         assert self.name is not None
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC | self._direct
         try:
             self.fd = os.open(self.name, flags, 0o600, dir_fd=self.dir_fd)
         except OSError as e:
+            if self._direct and e.errno == errno.EINVAL:  # the file was made all the same
+                self.unlink()
+                raise Refused(f"{self.directory} does not take O_DIRECT; leave --direct out") from e
             raise Refused(f"cannot write in {self.directory}: {e.strerror}; name another directory") from e
         if self.mount is None or self.mount.file_system not in _NEEDS_NAME:
             self.unlink()
@@ -171,8 +179,11 @@ def _bench(channel: Channel, ring: Ring) -> None:
             }
         )  # fmt: skip
         there.watch_room()
+        before = getrusage(RUSAGE_SELF)
         load.run()
+        after = getrusage(RUSAGE_SELF)
         over = {"op": "over", "at_ns": load.ended_ns, "free_at_end": there.free_at_end(load.written)}
+        over["cpu_s"] = [after.ru_utime - before.ru_utime, after.ru_stime - before.ru_stime]
         over["span_bytes"] = there.span_bytes
     finally:
         there.close()
