@@ -18,6 +18,7 @@ from test_bench_views import MB, MIB, made
 import fastcap as fc
 from fastcap.nasbench import parts as parts_module
 from fastcap.nasbench import tally as tally_module
+from fastcap.nasbench.bygone import bygone
 from fastcap.nasbench.hours import LEAST_S, PER_DECADE, trend
 from fastcap.nasbench.model import Fit, Hour, NasBench, Timeline, load_bench
 from fastcap.nasbench.offer import Offer
@@ -189,10 +190,19 @@ def test_a_killed_bench_is_gone_on_with(tmp_path: Path) -> None:
         process.kill()
     saved = load_bench(path)
 
-    found = fc.bench_nas(tmp_path, seconds=saved.observed_s + 0.5, saturate=0, resume=path, remember=False)
+    found = fc.bench_nas(tmp_path, seconds=saved.observed_s + 0.5, saturate=0, resume=path)
 
     assert (saved.interrupted, found.interrupted) == (True, False)
     assert found.started == saved.started
     assert found.observed_s == pytest.approx(saved.observed_s + 0.5, abs=0.1)
     assert found.write_s.count > saved.write_s.count
     assert load_bench(path) == found
+    assert (past := bygone(tmp_path)).benches == 2
+    assert past.observed_s == pytest.approx(found.observed_s, rel=0.01), "each part once"
+
+
+def test_a_night_s_figures_are_told_though_they_cannot_be_saved(tmp_path: Path) -> None:
+    path = tmp_path / "is not there" / "bench.json"
+    found = fc.bench_nas(tmp_path, seconds=0.5, saturate=0, resume=path, remember=False)
+    assert found.write_s.count > 0
+    assert "bench.json was not written" in found.warnings[-1]

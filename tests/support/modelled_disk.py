@@ -9,7 +9,8 @@ from typing import Any
 from fastcap.nasbench.judge import Fit, fits
 from fastcap.nasbench.load import Load
 from fastcap.nasbench.replay import Capture
-from fastcap.nasbench.run import Request, evidence_of, take
+from fastcap.nasbench.result import evidence_of
+from fastcap.nasbench.run import Request, take
 from fastcap.nasbench.tally import Tally
 from fastcap.ringsize import default_fsync_bytes
 from tools.diskmodel import DiskClock, DiskModel

@@ -7,9 +7,9 @@ way: a call stuck for minutes stops nothing here.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
-import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -20,29 +20,25 @@ from typing import Any
 
 import msgspec
 
-import fastcap
 from fastcap._ring import now_ns
 from fastcap.errors import SinkError, WorkerError
-from fastcap.nasbench.judge import BYTES_PER_WORD, RATES_HZ, Evidence, fits, unseen
+from fastcap.nasbench.judge import BYTES_PER_WORD, RATES_HZ
 from fastcap.nasbench.load import piece_of
-from fastcap.nasbench.model import Cpu, Fit, Mount, NasBench
+from fastcap.nasbench.model import NasBench
 from fastcap.nasbench.offer import Offer
 from fastcap.nasbench.parts import SAVE_S, merged, save, unfinished
 from fastcap.nasbench.process import Interruption, WriterProcess
-from fastcap.nasbench.replay import MARGIN, recommended
+from fastcap.nasbench.result import of_worst, result_of
 from fastcap.nasbench.saturation import Saturation
 from fastcap.nasbench.tally import Tally
 from fastcap.ringsize import SYNCS, default_fsync_bytes, default_ring_bytes
 from fastcap.units import (
-    format_duration,
-    format_size,
     parse_byte_rate,
     parse_duration_s,
     parse_rate_hz,
     parse_size,
 )
 from fastcap.wire import Closed, Message
-from fastcap.workers.calls import STALL_NS
 from fastcap.workers.sync_policy import GATHER_S
 
 SATURATE_S = (1.0, 60.0)  # without a pace, at most as long as with one, within these
@@ -168,8 +164,8 @@ def bench_nas(
     writers : int
         So many write at once, a file and the offered load each; the figures are of the one that fared worst.
     resume : path, optional
-        A file in which what was measured is saved each minute; an unfinished bench that is there, a reboot or a SIGKILL
-        cut it off, is gone on with for the rest of ``seconds``.
+        A file, on another disk, in which what was measured is saved each minute; an unfinished bench that is there, cut
+        off by a reboot or SIGKILL, is gone on with for the rest of ``seconds``.
     progress : callable, optional
         Called ten times a second with the seconds gone, the tally and the backlog.
     remember : bool
@@ -207,15 +203,14 @@ def bench_nas(
             runs[0].follow(interruption, progress, parts.save_now_and_then)
             for other in others:
                 other.result()
-    found = parts.whole(_of_worst([run.result(interrupted=interruption.came) for run in runs]))
-    if path is not None:
-        save(found, path)
+    found = of_worst([run.result(interrupted=interruption.came) for run in runs])
     if remember:
         from fastcap.nasbench.bygone import remember as append
 
-        for part in parts.of(found):
-            append(part)
-    return found
+        for part in (before, found):  # the one before was cut off before it could be remembered
+            if part is not None:
+                append(part)
+    return parts.saved(found)
 
 
 class _Parts:
@@ -230,15 +225,24 @@ class _Parts:
         return bench if self._before is None else merged(self._before, bench)
 
     def save_now_and_then(self, run: _Run) -> None:
-        """Save what is known by now, once in a while."""
+        """Save what is known by now, once in a while; where that fails, the next time."""
         if self._path is None or now_ns() - self._saved_ns < SAVE_S * 1e9:
             return
         self._saved_ns = now_ns()
-        save(self.whole(run.so_far()), self._path)
+        with contextlib.suppress(OSError):
+            save(self.whole(run.so_far()), self._path)
 
-    def of(self, bench: NasBench) -> list[NasBench]:
-        """Return what the history is to keep: the part before was cut off before it could be."""
-        return [bench] if self._before is None else [self._before, bench]
+    def saved(self, bench: NasBench) -> NasBench:
+        """Return the whole, and save it; a disk that is full by now must not take a night's figures with it."""
+        found = self.whole(bench)
+        if self._path is None:
+            return found
+        try:
+            save(found, self._path)
+        except OSError as error:
+            text = f"{self._path} was not written: {error.strerror}"
+            return msgspec.structs.replace(found, warnings=[*found.warnings, text])
+        return found
 
 
 class _Run:
@@ -265,22 +269,12 @@ class _Run:
         tally.stop(at_ns)
         tally.end(at_ns, self.writer.under_way)
         begun = {**self.begun, **self.writer.over, "left": None}
-        return _result(self.request, begun, tally, self.started, interrupted=True)
+        return result_of(self.request, begun, tally, self.started, interrupted=True)
 
     def result(self, *, interrupted: bool) -> NasBench:
         """Return what was found, at the end."""
         begun = {**self.begun, **self.writer.over, "left": self.writer.left}
-        return _result(self.request, begun, self.tally, self.started, interrupted=interrupted)
-
-
-def _of_worst(found: list[NasBench]) -> NasBench:
-    """Return the figures of the writer that fared worst."""
-    order = ("no", "unknown", "yes", None)
-    worst = min(
-        found, key=lambda b: (order.index(b.verdict), b.rate_bytes_per_s, -(b.ring_needed_bytes or 0))
-    )
-    rate = sum(bench.rate_bytes_per_s for bench in found)
-    return msgspec.structs.replace(worst, writers=len(found), all_bytes_per_s=rate)
+        return result_of(self.request, begun, self.tally, self.started, interrupted=interrupted)
 
 
 def _begin(writer: WriterProcess, request: Request, interruption: Interruption) -> Message:
@@ -357,91 +351,3 @@ def take(got: Message, tally: Tally, request: Request) -> bool:
     elif got["op"] == "saturating":
         tally.saturating(Saturation(*got["parts"], rates=request.rates))
     return bool(got["op"] == "over")
-
-
-def evidence_of(request: Request, begun: Message, tally: Tally) -> Evidence:
-    """Return what the verdicts rest on, once the bench is over."""
-    return Evidence(
-        asked=request.rate, every=request.every, seconds=tally.seconds, trace=tally.trace(begun["made_ns"] * 1e-9),
-        saturated=tally.saturated(), errors=tally.troubles.told, ongoing=tally.ongoing, rising=tally.lows.rising,
-        new_bytes=min(tally.durable, begun["span_bytes"]), went_round=tally.durable > begun["span_bytes"],
-        free_bytes=_share(begun.get("free_at_end", begun["free_bytes"]), request.writers), elsewhere=begun["elsewhere"],
-    )  # fmt: skip
-
-
-def _result(request: Request, begun: Message, tally: Tally, started: str, *, interrupted: bool) -> NasBench:
-    """Put together what was found."""
-    offer, evidence = tally.offer, evidence_of(request, begun, tally)
-    observed_s = (min(now_ns(), offer.end_ns) - offer.start_ns) * 1e-9
-    durable_s = max(observed_s, (tally.durable_ns - offer.start_ns) * 1e-9)
-    durable = tally.durable if request.rate is None else min(tally.durable, offer.total)
-    found = fits(evidence)
-    asked = next((fit for fit in found if fit.measured), None)
-    needed = None if asked is None else asked.ring_needed_bytes or tally.peak_bytes
-    return NasBench(
-        directory=request.directory, started=started, observed_s=round(observed_s, 6),
-        asked_bytes_per_s=request.rate, rate_bytes_per_s=durable / durable_s if durable_s > 0 else 0.0,
-        bytes=tally.bytes, span_bytes=begun["span_bytes"], block_bytes=request.block,
-        fsync_every_bytes=request.every, write_s=tally.latencies("write"), fsync_s=tally.latencies("fsync"),
-        stalls=tally.stalls, ring_needed_bytes=needed, ring_recommended_bytes=_recommended(asked, request.every),
-        margin=MARGIN, fits=found, timeline=tally.timeline(), mount=msgspec.convert(begun["mount"], Mount | None),
-        warnings=[*begun["warnings"], *_warnings(request, begun, tally)], errors=tally.troubles.told,
-        interrupted=interrupted, host=socket.gethostname(), fastcap=fastcap.__version__,
-        verdict=None if asked is None else asked.verdict,
-        delay_s=None if request.rate is None else tally.latencies("delay"), saturated=evidence.saturated,
-        new_bytes=evidence.new_bytes, free_bytes=evidence.free_bytes, unseen=unseen(evidence), trace=evidence.trace,
-        cpu=_cpu(begun, tally), direct=request.direct, stalls_in_all=tally.stalls_in_all,
-        stalled_s=round(tally.stalled_s, 6), hours=tally.hours(),
-    )  # fmt: skip
-
-
-def _share(free_bytes: int | None, writers: int) -> int | None:
-    """Return what of the free room is one writer's."""
-    return None if free_bytes is None else free_bytes // writers
-
-
-def _cpu(begun: Message, tally: Tally) -> Cpu | None:
-    """Return what writing cost; None: the writer is still in a call."""
-    if "cpu_s" not in begun:
-        return None
-    user_s, system_s = begun["cpu_s"]
-    return Cpu(user_s, system_s, tally.all_bytes, tally.seconds)
-
-
-def _recommended(asked: Fit | None, every: int | None) -> int | None:
-    """Return the ring to use, None where none would do."""
-    if asked is None or asked.ring_needed_bytes is None or asked.verdict == "no":
-        return None
-    return recommended(asked.ring_needed_bytes, every)
-
-
-def _warnings(request: Request, begun: Message, tally: Tally) -> list[str]:
-    """Return what should be known when reading the figures."""
-    found = []
-    if tally.durable > begun["span_bytes"]:
-        span = format_size(begun["span_bytes"])
-        why = "" if request.span is not None else f", for only {format_size(begun['free_bytes'])} are free"
-        found.append(
-            f"writes went round within {span}{why}: blocks were written over, where a capture takes new ones"
-        )
-    elif tally.saturation is not None and tally.durable + request.block > begun["span_bytes"]:
-        half, free = format_size(begun["span_bytes"]), format_size(begun["free_bytes"])
-        found.append(f"only {free} are free: writing as fast as it goes ended when {half} were written")
-    if begun["made_ns"] >= STALL_NS:
-        made_s = begun["made_ns"] * 1e-9
-        arrives = "" if request.rate is None else f": {format_size(int(request.rate * made_s))} in its ring"
-        took = f"making the file took {format_duration(made_s)}"
-        found.append(f"{took}; a capture's source would have run meanwhile{arrives}")
-    if begun["left"] is not None:
-        found.append(f"{begun['left']} is still there: remove it when the destination answers")
-    if begun["elsewhere"]:
-        found.append(
-            f"{request.directory} was unmounted, removed or replaced meanwhile: all this is of what was there"
-        )
-    if begun["removed"]:
-        found.append(f"{begun['removed']} file(s) of benches that were killed have been removed")
-    if any(stall.ongoing for stall in tally.stalls):
-        found.append(
-            "a call had not returned at the end: that stall is longer, and so may be the ring needed"
-        )
-    return found
