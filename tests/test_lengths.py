@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from datetime import datetime
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -117,9 +117,12 @@ def test_split_of_a_source_without_a_rate_goes_by_the_clock(
     assert_law(*reports, cut=True)
     times = [datetime.fromisoformat(report["started"]) for report in reports]
     lasted = [report["duration_s"] for report in reports]
-    assert sum(lasted[1:-1]) >= 0.2 * len(lasted[1:-1])  # each by the clock, but a busy machine may be late
+    for ended, so_far_s in enumerate(
+        accumulate(lasted[:-1]), 1
+    ):  # a busy machine may be late, and is never early
+        assert so_far_s >= 0.3 * ended - 0.1
     for (one, other), lasted_s in zip(pairwise(times), lasted[:-1], strict=True):
-        assert (other - one).total_seconds() == pytest.approx(lasted_s, abs=1e-3)
+        assert (other - one).total_seconds() == pytest.approx(lasted_s, abs=0.02)
 
 
 def test_split_is_exact_where_the_stream_tells_its_rate(tmp_path: Path) -> None:
