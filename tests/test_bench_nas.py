@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ import msgspec
 import pytest
 from cli_runs import CommandLine
 from support.needs import requires_fuse, requires_root
+from support.processes import children_of
 from support.waiting import wait_until
 
 import fastcap as fc
@@ -624,3 +626,24 @@ def test_a_file_system_without_o_direct_is_refused_by_name(faultfs: Mount) -> No
     with pytest.raises(fc.SinkError, match="does not take O_DIRECT; leave --direct out"):
         bench(fs.mount, seconds=1, direct=True)
     assert list(fs.backing.iterdir()) == []
+
+
+@pytest.mark.parametrize("killed", [0, -1])
+def test_one_of_several_writers_that_dies_ends_the_bench(tmp_path: Path, killed: int) -> None:
+    caught: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            bench(tmp_path, seconds=600, writers=3)
+        except BaseException as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    wait_until(lambda: len(children_of(os.getpid(), "fastcap.nasbench.writer")) == 3, 20, "three writers")
+    os.kill(sorted(children_of(os.getpid(), "fastcap.nasbench.writer"))[killed], signal.SIGKILL)
+    thread.join(60)
+
+    assert not thread.is_alive()
+    assert isinstance(caught[0], fc.WorkerError)
+    wait_until(lambda: not children_of(os.getpid(), "fastcap.nasbench.writer"), 20, "that all have ended")

@@ -198,11 +198,7 @@ def bench_nas(
     with Interruption() as interruption, ExitStack() as stack:
         crew = [stack.enter_context(WriterProcess(request.message())) for _ in range(writers)]
         runs = [_Run(writer, request, _begin(writer, request, interruption)) for writer in crew]
-        with ThreadPoolExecutor(writers) as pool:
-            others = [pool.submit(run.follow, interruption) for run in runs[1:]]
-            runs[0].follow(interruption, progress, parts.save_now_and_then)
-            for other in others:
-                other.result()
+        _follow_all(runs, interruption, progress, parts.save_now_and_then)
     found = of_worst([run.result(interrupted=interruption.came) for run in runs])
     if remember:
         from fastcap.nasbench.bygone import remember as append
@@ -275,6 +271,28 @@ class _Run:
         """Return what was found, at the end."""
         begun = {**self.begun, **self.writer.over, "left": self.writer.left}
         return result_of(self.request, begun, self.tally, self.started, interrupted=interrupted)
+
+
+def _follow_all(
+    runs: list[_Run],
+    interruption: Interruption,
+    progress: Progress | None,
+    each: Callable[[_Run], None],
+) -> None:
+    """Hear all writers until they are done; one that fails ends the others, too."""
+
+    def follow(run: _Run, *told: Any) -> None:
+        try:
+            run.follow(interruption, *told)
+        except BaseException:
+            interruption.came = True
+            raise
+
+    with ThreadPoolExecutor(len(runs)) as pool:
+        others = [pool.submit(follow, run) for run in runs[1:]]
+        follow(runs[0], progress, each)
+        for other in others:
+            other.result()
 
 
 def _begin(writer: WriterProcess, request: Request, interruption: Interruption) -> Message:
