@@ -275,8 +275,10 @@ def test_a_missing_package_is_named(path: Path, tmp_path: Path, package: str, en
     assert f"{package}, which is not installed: pip install 'fastcap[xarray]'" in said
 
 
-@pytest.mark.parametrize(("ending", "words"), [("npz", 4 << 20), ("nc", 4 << 20), ("csv", 1 << 19)])
-def test_memory_does_not_grow_with_the_window(tmp_path: Path, ending: str, words: int) -> None:
+@pytest.mark.parametrize(
+    ("ending", "words", "most_mib"), [("npz", 4 << 20, 24), ("nc", 4 << 20, 24), ("csv", 1 << 18, 12)]
+)
+def test_memory_does_not_grow_with_the_window(tmp_path: Path, ending: str, words: int, most_mib: int) -> None:
     path = tmp_path / "large.bin"
     write_capture(path, b"", sidecar=False)
     with path.open("r+b") as file:
@@ -290,5 +292,5 @@ def test_memory_does_not_grow_with_the_window(tmp_path: Path, ending: str, words
     finally:
         tracemalloc.stop()
 
-    assert peak_bytes < 24 << 20
+    assert peak_bytes < most_mib << 20
     assert made.stat().st_size > 8 * words
