@@ -253,6 +253,16 @@ class NasBench(msgspec.Struct, frozen=True):
     stalled_s: float | None = None
     hours: list[Hour] = []
 
+    @property
+    def stalls_counted(self) -> int:
+        """How many stalls there were, those among them that are not kept."""
+        return len(self.stalls) if self.stalls_in_all is None else self.stalls_in_all
+
+    @property
+    def seconds_stalled(self) -> float:
+        """For how long all of them lasted."""
+        return sum(stall.for_s for stall in self.stalls) if self.stalled_s is None else self.stalled_s
+
     def to_dict(self) -> dict[str, Any]:
         """Return what ``--json`` prints."""
         made: dict[str, Any] = msgspec.to_builtins(self)

@@ -64,8 +64,8 @@ def merged(before: NasBench, after: NasBench) -> NasBench:
         rate_bytes_per_s=durable / observed_s if observed_s else 0.0, bytes=before.bytes + after.bytes,
         write_s=_both(before.write_s, after.write_s), fsync_s=_both(before.fsync_s, after.fsync_s),
         delay_s=None if before.delay_s is None or after.delay_s is None else _both(before.delay_s, after.delay_s),
-        stalls=sorted(longest, key=lambda s: s.at_s), stalls_in_all=_count(before) + _count(after),
-        stalled_s=_stalled_s(before) + _stalled_s(after),
+        stalls=sorted(longest, key=lambda s: s.at_s), stalls_in_all=before.stalls_counted + after.stalls_counted,
+        stalled_s=before.seconds_stalled + after.seconds_stalled,
         ring_needed_bytes=_larger(before.ring_needed_bytes, after.ring_needed_bytes),
         ring_recommended_bytes=_larger(before.ring_recommended_bytes, after.ring_recommended_bytes),
         fits=[_worse(fit, before.fits) for fit in after.fits],
@@ -86,14 +86,6 @@ def _both(a: Latencies, b: Latencies) -> Latencies:
     both = LatencyHistogram.from_json(a.buckets)
     both.merge(LatencyHistogram.from_json(b.buckets))
     return Latencies.of(both)
-
-
-def _count(bench: NasBench) -> int:
-    return len(bench.stalls) if bench.stalls_in_all is None else bench.stalls_in_all
-
-
-def _stalled_s(bench: NasBench) -> float:
-    return sum(s.for_s for s in bench.stalls) if bench.stalled_s is None else bench.stalled_s
 
 
 def _larger(a: int | None, b: int | None) -> int | None:
