@@ -77,7 +77,7 @@ def _title(bench: NasBench) -> str:
         "at full speed" if bench.asked_bytes_per_s is None else f"at {format_rate(bench.asked_bytes_per_s)}"
     )
     kind = f", {bench.mount.file_system}" if bench.mount is not None else ""
-    number = len(bench.stalls) if bench.stalls_in_all is None else bench.stalls_in_all
+    number = bench.stalls_counted
     stalls = f"{number:,} stall{'' if number == 1 else 's'}"
     return f"{bench.directory}{kind}: {format_duration(bench.observed_s)} {asked}, {stalls}"
 

@@ -79,10 +79,7 @@ def _stalls(bench: NasBench) -> Iterator[str]:
     if not bench.stalls:
         yield "stalls     none above 0.25 s"
         return
-    number = len(bench.stalls) if bench.stalls_in_all is None else bench.stalls_in_all
-    total = format_duration(
-        sum(s.for_s for s in bench.stalls) if bench.stalled_s is None else bench.stalled_s
-    )
+    number, total = bench.stalls_counted, format_duration(bench.seconds_stalled)
     yield f"stalls     {number:,} above 0.25 s, {total} in all:"
     longest = sorted(bench.stalls, key=lambda s: -s.for_s)[:_SHOWN_STALLS]
     for s in sorted(longest, key=lambda s: s.at_s):
