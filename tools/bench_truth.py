@@ -33,6 +33,7 @@ LONGER = 3  # a capture lasts so many times as long as the bench
 HORIZON_S = 600
 SMALLER = 0.6
 FILLED = 8  # with a smaller ring, as long as so many of it arrive: it may be too small by little
+NEAR = 0.97  # a board that is much slower needs less
 NO_RING = GIB  # where none was named
 MOST_RING, MOST_S = 6 * GIB, 300
 CLOCK_HZ = 20_000_000
@@ -187,7 +188,7 @@ def _tried(case: Case, fit: dict[str, Any], took_s: float, status: int) -> dict[
         seconds = max(seconds, min(MOST_S, 1.5 * ring / max(0.1, 1 - fit["headroom"]) / rate))
     if ring <= MOST_RING:
         row["lost"] = _words_lost(case, rate_hz, ring, seconds)
-    if verdict == "yes" and ring > LEAST_RING_BYTES:
+    if verdict == "yes" and ring > LEAST_RING_BYTES and _board_hz(rate_hz) > NEAR * rate_hz:
         less = int(SMALLER * ring)
         row["lost_with_less"] = _words_lost(case, rate_hz, less, max(seconds, FILLED * less / rate))
     return row
